@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"supd/cmd/internal/client"
+	"supd/cmd/internal/exitcode"
+	"supd/journal/event"
+)
+
+// action is a command to supd with the flags that all of them have.
+type action struct {
+	*app
+	all     bool
+	noWait  bool
+	timeout time.Duration
+	id      string
+}
+
+const targetsHelp = `NAME is a service, a glob in quotes, the base name of replicas, or "all".
+All targets are handled in parallel. supctl waits for the outcome; when it is
+interrupted or out of time the command goes on, and its id is printed.`
+
+func (a *app) startCmd() *cobra.Command {
+	return a.targetsCmd(event.VerbStart, "start NAME…", "Start services",
+		"Starts services that are not running, and clears fatal. Returns when they run.\n\n"+targetsHelp,
+		"  supctl start web\n  supctl start 'worker-*' db --timeout 30s\n  supctl start --all --no-wait")
+}
+
+func (a *app) stopCmd() *cobra.Command {
+	return a.targetsCmd(event.VerbStop, "stop NAME…", "Stop services",
+		"Stops services. Returns when their whole trees of processes are gone.\n\n"+targetsHelp,
+		"  supctl stop web\n  supctl stop all")
+}
+
+func (a *app) restartCmd() *cobra.Command {
+	return a.targetsCmd(event.VerbRestart, "restart NAME…", "Restart services, or start stopped ones",
+		"Stops services and starts them again; a stopped one is started.\n\n"+targetsHelp,
+		"  supctl restart web\n  supctl restart web -o json")
+}
+
+func (a *app) targetsCmd(verb event.Verb, use, short, long, example string) *cobra.Command {
+	act := &action{app: a}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long, Example: example, Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			patterns, err := act.patterns(args)
+			if err != nil {
+				return err
+			}
+			return act.run(cmd.Context(), verb, patterns, nil)
+		},
+	}
+	cmd.Flags().BoolVar(&act.all, "all", false, "all services")
+	return act.flags(cmd)
+}
+
+func (a *app) signalCmd() *cobra.Command {
+	act := &action{app: a}
+	cmd := &cobra.Command{
+		Use: "signal SIG NAME…", Short: "Send a signal to services",
+		Long:    "Sends a signal, by name or number, to the main processes of services.\nExit code 7: not running.\n\n" + targetsHelp,
+		Example: "  supctl signal HUP web\n  supctl signal SIGUSR1 'worker-*'\n  supctl signal 10 web",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("the signal is missing")
+			}
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return []string{"HUP", "INT", "QUIT", "KILL", "TERM", "USR1", "USR2", "STOP", "CONT"}, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completeServices(cmd, args, to)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sig, err := parseSignal(args[0])
+			if err != nil {
+				return err
+			}
+			patterns, err := act.patterns(args[1:])
+			if err != nil {
+				return err
+			}
+			return act.run(cmd.Context(), event.VerbSignal, patterns, map[string]string{event.ArgSignal: sig})
+		},
+	}
+	cmd.Flags().BoolVar(&act.all, "all", false, "all services")
+	return act.flags(cmd)
+}
+
+func (a *app) shutdownCmd() *cobra.Command {
+	act, keep := &action{app: a}, false
+	cmd := &cobra.Command{
+		Use: "shutdown", Short: "Stop all services in order, then supd",
+		Long:    "Stops all services in reverse order of their dependencies, then supd itself.\nWhat services are wanted to be does not change: the next supd starts them again.",
+		Example: "  supctl shutdown\n  supctl shutdown --keep-services",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var args map[string]string
+			if keep {
+				args = map[string]string{event.ArgKeepServices: "true"}
+			}
+			return act.run(cmd.Context(), event.VerbShutdown, nil, args)
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep-services", false, "leave the services running for the next supd")
+	return act.flags(cmd)
+}
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("%q is one argument too many", args[0])
+	}
+	return nil
+}
+
+func (act *action) flags(cmd *cobra.Command) *cobra.Command {
+	f := cmd.Flags()
+	f.BoolVar(&act.noWait, "no-wait", false, "return when the command is accepted, and print its id")
+	f.DurationVar(&act.timeout, "timeout", 0, "wait so long at most (default: no limit)")
+	f.StringVar(&act.id, "id", "", "the command's `UUID`, version 7: the same id never runs twice")
+	return act.output(cmd)
+}
+
+func (act *action) patterns(args []string) ([]string, error) {
+	switch {
+	case act.all && len(args) > 0:
+		return nil, usage("give names or --all, not both")
+	case act.all:
+		return []string{"all"}, nil
+	case len(args) == 0:
+		return nil, usage("the name of a service is missing (--all for all of them)")
+	}
+	return args, nil
+}
+
+func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, args map[string]string) error {
+	if act.timeout < 0 {
+		return usage("--timeout %v is negative", act.timeout)
+	}
+	id, err := commandID(act.id)
+	if err != nil {
+		return err
+	}
+	waiting := ctx
+	if act.timeout > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, act.timeout)
+		defer cancel()
+	}
+	c, err := act.dial(waiting)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	req := event.CommandRequest{ID: id, Verb: verb, Patterns: patterns, Args: args, SentAt: time.Now().UTC(), NoWait: act.noWait}
+	last := event.CommandReply{Command: id}
+	reply, err := c.Command(waiting, req, func(r event.CommandReply) { last = r })
+	if errors.Is(err, client.ErrTimeout) {
+		return act.outOfTime(ctx, verb, last)
+	}
+	if err != nil {
+		if _, ok := errors.AsType[*client.Rejected](err); ok {
+			return fmt.Errorf("cannot %s %s: %w", verb, strings.Join(patterns, " "), err)
+		}
+		return err
+	}
+	return act.show(verb, reply)
+}
+
+// commandID is the caller's id or a new one.
+func commandID(given string) (string, error) {
+	if given == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return "", fmt.Errorf("cannot draw an id: %w", err)
+		}
+		return id.String(), nil
+	}
+	id, err := uuid.Parse(given)
+	if err != nil || id.Version() != 7 {
+		return "", usage("--id %q is not a UUID of version 7", given)
+	}
+	return id.String(), nil
+}
+
+// outOfTime leaves the command to itself, but not without its name.
+func (act *action) outOfTime(ctx context.Context, verb event.Verb, last event.CommandReply) error {
+	if act.json() {
+		if err := act.writeJSON(last); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(act.out, last.Command)
+	}
+	why, code := "the time is over", exitcode.TimedOut
+	if ctx.Err() != nil {
+		why, code = "interrupted", 128+int(unix.SIGINT)
+	}
+	return &hinted{
+		error: fmt.Errorf("cannot wait for the end of %s: %s; the command goes on", verb, why),
+		code:  code, hint: "see its outcome: supctl result " + last.Command,
+	}
+}
+
+// show prints a reply and finds the exit code.
+func (act *action) show(verb event.Verb, r event.CommandReply) error {
+	if r.Results == nil {
+		r.Results = []event.Result{}
+	}
+	switch {
+	case act.json():
+		if err := act.writeJSON(r); err != nil {
+			return err
+		}
+	case r.Status == event.ReplyAccepted:
+		fmt.Fprintln(act.out, r.Command)
+	case len(r.Results) == 0:
+		fmt.Fprintf(act.out, "%s: %s\n", verb, r.Outcome)
+	default:
+		for _, result := range r.Results {
+			fmt.Fprintln(act.out, resultLine(result))
+		}
+	}
+	code := replyCode(r)
+	if code == exitcode.Done && !r.Durable {
+		fmt.Fprintf(act.err, "supctl: %s (not yet durable: the journal's disk is behind; see supctl info)\n", r.Outcome)
+	}
+	return end(code)
+}
+
+func resultLine(r event.Result) string {
+	if r.Error == "" {
+		return fmt.Sprintf("%s: %s", r.Service, r.Outcome)
+	}
+	return fmt.Sprintf("%s: %s: %s", r.Service, r.Outcome, r.Error)
+}
+
+// errNotRunning is what supd writes for a signal to a service without process.
+const errNotRunning = "not running"
+
+func replyCode(r event.CommandReply) int {
+	if r.Status == event.ReplyAccepted || r.Outcome == event.Done || r.Outcome == event.Unchanged {
+		return exitcode.Done
+	}
+	for _, result := range r.Results {
+		if result.Error != errNotRunning {
+			return exitcode.Failed
+		}
+	}
+	if len(r.Results) == 0 {
+		return exitcode.Failed
+	}
+	return exitcode.NotRunning
+}
+
+// parseSignal reads a signal as people write it and returns its name without
+// SIG, or the number of one that has no name.
+func parseSignal(s string) (string, error) {
+	name := strings.ToUpper(s)
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > 64 {
+			return "", usage("signal %d is not between 1 and 64", n)
+		}
+		if name = unix.SignalName(unix.Signal(n)); name == "" {
+			return strconv.Itoa(n), nil
+		}
+	}
+	name = strings.TrimPrefix(name, "SIG")
+	if unix.SignalNum("SIG"+name) == 0 {
+		return "", usage("%q is no signal", s)
+	}
+	return name, nil
+}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"supd/executor"
+	"supd/executor/keeper/wire"
+	"supd/executor/policy"
+	"supd/journal/control"
+	"supd/journal/event"
+	"supd/journal/output"
+	"supd/projector"
+	"supd/projector/timeline"
+)
+
+// Command implements control.Handler.
+func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
+	client := r.Client
+	err := e.loop.Command(policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}, reply)
+	if errors.Is(err, executor.ErrBusy) {
+		reply(event.CommandReply{Status: event.ReplyBusy, Command: r.Command.ID, Reason: event.RejectBusy, Detail: "the inbox is full"})
+	}
+}
+
+// Denied implements control.Handler.
+func (e *engine) Denied(actor, subject string) {
+	e.loop.Note(policy.Denied{Actor: actor, Subject: subject, Count: 1})
+}
+
+// Rejected implements control.Handler.
+func (e *engine) Rejected(actor, reason, detail string, id *string) {
+	e.loop.Note(policy.Rejected{Actor: actor, Reason: reason, Detail: detail, Command: id, Count: 1})
+}
+
+// Ask implements control.Handler: answers come from memory, output from its
+// files.
+func (e *engine) Ask(ctx context.Context, verb string, r control.Request) (any, error) {
+	switch verb {
+	case event.AskStatus:
+		return e.askStatus(ctx, r)
+	case event.AskInfo:
+		return e.askInfo(ctx, r)
+	case event.AskDump:
+		var d event.Dump
+		err := e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
+			d = event.Dump{Seq: s.Seq(), Hash: s.Hash(), State: s.Canonical()}
+		})
+		return d, err
+	case event.AskResult:
+		return e.askResult(ctx, r)
+	case event.AskLogs:
+		return e.askLogs(ctx, r)
+	}
+	return nil, control.Fail(control.AskMalformed, "unknown question %q", verb)
+}
+
+// question reads the body of a question; an empty one is the zero question.
+func question[T any](r control.Request) (q T, err error) {
+	if len(r.Data) == 0 {
+		return q, nil
+	}
+	if err := json.Unmarshal(r.Data, &q); err != nil {
+		return q, control.Fail(control.AskMalformed, "cannot read the question: %v", err)
+	}
+	return q, nil
+}
+
+func (e *engine) askStatus(ctx context.Context, r control.Request) (any, error) {
+	q, err := question[event.StatusRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	if len(q.Patterns) > event.MaxPatterns {
+		return nil, control.Fail(control.AskMalformed, "%d patterns are more than %d", len(q.Patterns), event.MaxPatterns)
+	}
+	reply := event.StatusReply{Services: []event.ServiceStatus{}, Unknown: []string{}}
+	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
+		if len(q.Patterns) == 0 {
+			reply.Services = timeline.Status(s)
+			return
+		}
+		names, unknown := policy.Resolve(s, q.Patterns)
+		reply.Unknown = append(reply.Unknown, unknown...)
+		for _, name := range names {
+			reply.Services = append(reply.Services, timeline.ServiceStatus(s.Services[name]))
+		}
+	})
+	return reply, err
+}
+
+func (e *engine) askResult(ctx context.Context, r control.Request) (any, error) {
+	q, err := question[event.ResultRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	var reply *event.CommandReply
+	err = e.loop.View(ctx, func(s *projector.State, durable event.Seq) {
+		if ended := s.EndedCommand(q.Command); ended != nil {
+			x := policy.EndedReply(ended, ended.Seq)
+			x.Durable = ended.Seq <= durable
+			reply = &x
+		} else if c := s.Commands[q.Command]; c != nil {
+			reply = &event.CommandReply{Status: event.ReplyAccepted, Command: c.ID, Seq: c.Seq, Durable: c.Seq <= durable}
+		}
+	})
+	if err == nil && reply == nil {
+		return nil, control.Fail(control.AskUnknownCommand, "no command %s; results are kept for %s, at most %d of them", q.Command, projector.EndedAge, projector.MaxEnded)
+	}
+	return reply, err
+}
+
+func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
+	stats := e.journal.Stats()
+	e.mu.Lock()
+	health := e.health
+	e.mu.Unlock()
+	info := event.Info{
+		Node: e.args.Node, NodeID: e.identity.NodeID, Version: versionText, Boot: e.boot, Actor: r.Actor,
+		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
+		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
+		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: folderSize(e.args.Output)},
+		Started: e.started.UTC(), Kernel: map[string]string{},
+	}
+	if k := e.loop.KeeperInfo(); k != nil {
+		info.PIDs = event.InfoPIDs{Keeper: k.PID, Engine: os.Getpid(), Logger: k.Logger.PID}
+		info.Kernel = kernelFeatures(*k)
+		info.Mode = e.loop.Mode()
+	}
+	err := e.loop.View(ctx, func(s *projector.State, durable event.Seq) {
+		info.Journal.Last = durable
+		info.RunLog.KeptNotDurable = int(s.Seq() - min(s.Seq(), durable))
+	})
+	return info, err
+}
+
+// kernelFeatures says what the keeper could obtain, and what is weaker
+// without.
+func kernelFeatures(k wire.Info) map[string]string {
+	has := func(bit uint32, with, without string) string {
+		if k.Features&bit != 0 {
+			return with
+		}
+		return without
+	}
+	cgroup := k.Cgroup
+	if cgroup == "" {
+		cgroup = "none: " + k.CgroupReason + "; trees are ended by search, a process that hides from it survives"
+	}
+	return map[string]string{
+		"cgroup":      cgroup,
+		"cgroup.kill": has(wire.FeatureCgroupKill, "yes", "no: trees are frozen and killed one by one"),
+		"pidfd_exit":  has(wire.FeaturePidfdExit, "yes", "no: exit codes are unknown for services whose keeper was killed"),
+		"subreaper":   has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
+		"change_user": has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
+	}
+}
+
+func folderSize(dir string) int64 {
+	var sum int64
+	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil // a file that is gone meanwhile has no size
+		}
+		if info, err := d.Info(); err == nil {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum
+}
+
+// maxLogsWait bounds how long one question for more output waits.
+const maxLogsWait = 30 * time.Second
+
+func (e *engine) askLogs(ctx context.Context, r control.Request) (any, error) {
+	q, err := question[event.LogsRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	name, instance, err := e.logsTarget(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	query := output.Query{Service: name, Stream: q.Stream, Instance: instance, Tail: q.Tail, Follow: q.Wait > 0}
+	if q.Since != nil {
+		query.Since = *q.Since
+	}
+	if q.Cursor != "" {
+		if query.Cursor, err = output.ParseCursor(q.Cursor); err != nil {
+			return nil, control.Fail(control.AskMalformed, "%v", err)
+		}
+	}
+	deadline, cancel := context.WithTimeout(ctx, min(time.Duration(q.Wait), maxLogsWait))
+	defer cancel()
+	for {
+		chunk, err := output.Read(ctx, e.args.Output, query)
+		if err != nil {
+			return nil, control.Fail(control.AskFailed, "%v", err)
+		}
+		if len(chunk.Lines) > 0 || !chunk.EOF || q.Wait <= 0 || deadline.Err() != nil {
+			return logsReply(chunk), nil
+		}
+		query.Cursor, query.Tail = chunk.Next, 0
+		_ = output.Wait(deadline, e.args.Output, query) // its end by the deadline is no error
+	}
+}
+
+func logsReply(c output.Chunk) event.LogsReply {
+	reply := event.LogsReply{Lines: make([]event.LogLine, 0, len(c.Lines)), Cursor: c.Next.String(), End: c.EOF}
+	for _, l := range c.Lines {
+		reply.Lines = append(reply.Lines, event.LogLine{
+			Time: l.Time, Stream: l.Stream, Instance: l.Instance, Partial: l.Partial, Data: l.Data,
+		})
+	}
+	return reply
+}
+
+// logsTarget finds the service and the instance that a request names: by id,
+// by run number, or -1 for the one before the newest.
+func (e *engine) logsTarget(ctx context.Context, q event.LogsRequest) (name, instance string, err error) {
+	if err := event.CheckServiceName(q.Service); err != nil {
+		return "", "", control.Fail(control.AskMalformed, "%v", err)
+	}
+	var run event.Run
+	known := map[event.Run]string{}
+	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
+		v := s.Services[q.Service]
+		if v == nil {
+			return
+		}
+		run = v.Run
+		if v.LastExit != nil {
+			known[v.LastExit.Run] = v.LastExit.Instance
+		}
+		if v.Instance != nil {
+			known[v.Instance.Run] = v.Instance.ID
+		}
+		name = v.Name
+	})
+	switch {
+	case err != nil:
+		return "", "", err
+	case name == "" && !hasOutput(e.args.Output, q.Service):
+		return "", "", control.Fail(control.AskUnknownService, "no service %s", q.Service)
+	case q.Instance == "" || len(q.Instance) == 36:
+		return q.Service, q.Instance, nil
+	}
+	n, err := strconv.ParseInt(q.Instance, 10, 64)
+	if err != nil || n == 0 {
+		return "", "", control.Fail(control.AskMalformed, "cannot read instance %q: give an id, a run number, or -1 for the last but one", q.Instance)
+	}
+	if n < 0 {
+		n += int64(run)
+	}
+	if id := known[event.Run(n)]; id != "" {
+		return q.Service, id, nil
+	}
+	id, err := e.findRun(ctx, q.Service, event.Run(n))
+	return q.Service, id, err
+}
+
+func hasOutput(dir, service string) bool {
+	_, err := os.Stat(filepath.Join(dir, service))
+	return err == nil
+}
+
+// findRun looks an older run up in the journal.
+func (e *engine) findRun(ctx context.Context, service string, run event.Run) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	none := control.Fail(control.AskFailed, "the journal holds no run %d of %s", run, service)
+	js, err := jetstream.New(e.conn)
+	if err != nil {
+		return "", err
+	}
+	subject := event.RecordSubject(e.args.Node, service, event.InstanceStarting)
+	c, err := js.OrderedConsumer(ctx, event.Stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}})
+	if err != nil {
+		return "", fmt.Errorf("cannot read the journal: %w", err)
+	}
+	for {
+		batch, err := c.FetchNoWait(500)
+		if err != nil {
+			return "", fmt.Errorf("cannot read the journal: %w", err)
+		}
+		seen := 0
+		for m := range batch.Messages() {
+			seen++
+			r, err := event.Decode(m.Data())
+			if err != nil {
+				continue
+			}
+			if d, ok := r.Record.Data.(event.InstanceStartingData); ok && d.Run == run {
+				return d.Instance, nil
+			}
+		}
+		if seen == 0 {
+			return "", none
+		}
+	}
+}

@@ -1,0 +1,376 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+
+	"supd/cmd/internal/config"
+	"supd/cmd/internal/exitcode"
+	"supd/executor"
+	"supd/executor/keeper"
+	"supd/executor/policy"
+	"supd/journal"
+	"supd/journal/control"
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// How long the engine waits at its two ends.
+const (
+	lockWait  = 5 * time.Second // for a predecessor that is dying
+	closeWait = 5 * time.Second // for the last records to become durable
+)
+
+// engine is the event-sourced part of supd, wired together: journal and
+// executor meet here and nowhere else.
+type engine struct {
+	args     keeperArgs
+	log      *slog.Logger
+	client   *keeper.Client
+	journal  *journal.Journal
+	identity journal.Identity
+	boot     string
+	loop     *executor.Loop
+	applied  applied
+	set      *config.Set
+	launches launches
+	auth     *control.Authentication
+	bridge   *control.Bridge
+	server   *control.Server
+	conn     *nats.Conn
+	started  time.Time
+	mode     string
+
+	mu     sync.Mutex
+	health string // of the journal, for info
+}
+
+func engineMain(argv []string) int {
+	a, safe, err := parseArgs(modeEngine, argv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "supd:", err)
+		return exitcode.Usage
+	}
+	log := newLog(a, modeEngine)
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // the keeper is told and tells us
+	debug.SetGCPercent(50)                                         // a small heap beats a fast collector here
+	if err := runEngine(a, safe, log); err != nil {
+		log.Error("the engine ends", "error", err)
+		return exitcode.Failed
+	}
+	return exitcode.Done
+}
+
+func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
+	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+	var err error
+	if e.client, err = keeper.Connect(keeper.EngineFD); err != nil {
+		return err
+	}
+	listener, err := keeper.Listener()
+	if err != nil {
+		return err
+	}
+	state, replayed, base, poisoned, err := e.recover(safe)
+	if err != nil {
+		return err
+	}
+	if err := e.configuration(state); err != nil {
+		return err
+	}
+	e.loop = executor.NewLoop(executor.LoopConfig{
+		Core: executor.Config{
+			State: state, Journal: journalPort{e.journal}, Launches: e, Clock: clock{e.boot},
+			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
+			Inbox:  e.set.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
+		},
+		Host: e.client, Log: log,
+		Engine: event.EngineStartedData{
+			Version: versionText, PID: os.Getpid(), BaseSeq: base, Replayed: replayed,
+		},
+		Ready:       e.ready,
+		LoggerEvent: loggerNote,
+		Reload:      func() { log.Warn("cannot apply on HUP: this version applies a configuration only when supd starts") },
+	})
+	if err := e.serve(listener); err != nil {
+		return err
+	}
+	if err := e.journal.Start(); err != nil {
+		return err
+	}
+	return e.runLoop()
+}
+
+// recover opens the journal and folds what it holds.
+func (e *engine) recover(safe bool) (s *projector.State, replayed int, base event.Seq, poisoned string, err error) {
+	e.auth = control.NewAuthentication(e.args.Node)
+	// The journal's limits are those of the configuration that is applied or
+	// about to be; both are at hand before the journal is.
+	set, _, err := e.applied.pending()
+	if err != nil {
+		return nil, 0, 0, "", err
+	}
+	cfg := journal.Config{
+		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
+		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
+		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, Log: e.log,
+		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked},
+	}
+	if set.Journal.Sync == "interval" {
+		cfg.SyncInterval = 200 * time.Millisecond
+	}
+	j, rec, err := journal.Open(context.Background(), cfg)
+	if err != nil {
+		return nil, 0, 0, "", err
+	}
+	e.journal, e.identity, e.boot = j, rec.Identity, rec.Boot
+	s = projector.New()
+	if rec.Base.State != nil {
+		if s, err = projector.Parse(rec.Base.State, rec.Base.Seq, rec.Base.Hash); err != nil {
+			return nil, 0, 0, "", err
+		}
+	}
+	for r, err := range rec.Records {
+		if err == nil {
+			err = s.Apply(r)
+		}
+		if err != nil {
+			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w", err)
+		}
+		replayed++
+	}
+	if rec.Source != journal.FromRunLog {
+		if err := (journalPort{j}).Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
+			return nil, 0, 0, "", err
+		}
+	}
+	if rec.Deaths >= 2 {
+		poisoned = rec.InHand
+	}
+	return s, replayed, rec.Base.Seq, poisoned, nil
+}
+
+// configuration finds what services are started with: what is applied, or
+// what supd run left to be applied first.
+func (e *engine) configuration(s *projector.State) error {
+	var err error
+	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
+			_, e.launches = definitions(e.set, e.identity.Key)
+			return nil
+		}
+		e.log.Warn("starting from the configuration that supd was started with", "error", err)
+	}
+	e.set, _, err = e.applied.pending()
+	if err == nil {
+		_, e.launches = definitions(e.set, e.identity.Key)
+	}
+	return err
+}
+
+// ready runs after recovery, on the loop's goroutine: a keeper's first engine
+// applies the configuration that supd was started with. No later one does, so
+// an edited file never reaches a running set by itself (R11).
+func (e *engine) ready(c *executor.Core) error {
+	k := c.State().Supd.Keeper
+	if k == nil || k.Configured || c.State().Supd.Stopped {
+		return nil
+	}
+	set, raw, err := e.applied.pending()
+	if err != nil {
+		return err
+	}
+	digest := keyed(e.identity.Key, string(raw))
+	if err := e.applied.store(raw, digest); err != nil {
+		return err
+	}
+	defs, starts := definitions(set, e.identity.Key)
+	e.set, e.launches = set, starts
+	return c.Step(policy.Configure{Actor: "supd", Digest: digest, Files: set.Files, Services: defs})
+}
+
+// Launch implements executor.Launches with what is applied now.
+func (e *engine) Launch(service, digest string) (event.Launch, error) {
+	return e.launches.Launch(service, digest)
+}
+
+// serve opens the control socket to clients. Their requests wait until the
+// loop runs.
+func (e *engine) serve(l *net.UnixListener) error {
+	var err error
+	e.conn, err = nats.Connect("", nats.InProcessServer(inProcess{e.journal}), nats.Token(e.auth.InternalToken()),
+		nats.Name("supd control"), nats.MaxReconnects(-1))
+	if err != nil {
+		return fmt.Errorf("cannot connect to the embedded server: %w", err)
+	}
+	e.bridge = control.NewBridge(control.BridgeConfig{
+		Node: e.args.Node, Access: e.access(), Auth: e.auth, Dial: e.journal.InProcessConn, Denied: e.Denied, Log: e.log,
+	})
+	e.server, err = control.NewServer(control.ServerConfig{
+		Node: e.args.Node, Conn: e.conn, Bridge: e.bridge, Handler: e, Inbox: e.set.Journal.Inbox, Log: e.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.openSocket(l); err != nil {
+		return err
+	}
+	go func() {
+		if err := e.bridge.Serve(l); err != nil {
+			e.log.Error("the control socket is closed", "error", err)
+		}
+	}()
+	return nil
+}
+
+func (e *engine) access() control.Access {
+	asInt := func(gid *uint32) *int {
+		if gid == nil {
+			return nil
+		}
+		n := int(*gid)
+		return &n
+	}
+	return control.Access{Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID)}
+}
+
+// openSocket lets those connect whom the configuration names. Who is turned
+// away by the mode alone gets the kernel's refusal; who gets in is still
+// checked by the bridge.
+func (e *engine) openSocket(l *net.UnixListener) error {
+	path := l.Addr().String()
+	c := e.set.Control
+	group := c.AdminGID
+	if group == nil {
+		group = c.ReadGID
+	}
+	if group != nil {
+		if err := os.Chown(path, -1, int(*group)); err != nil {
+			return fmt.Errorf("cannot give the control socket to its group: %w", err)
+		}
+	}
+	mode := os.FileMode(c.Mode)
+	if c.ReadGID != nil && c.AdminGID != nil {
+		mode |= 0o006 // two groups: the bridge tells them apart
+	}
+	return os.Chmod(path, mode)
+}
+
+// runLoop drives the loop to its end and closes in good order.
+func (e *engine) runLoop() error {
+	err := e.loop.Run(context.Background())
+	var quit executor.QuitError
+	if !errors.As(err, &quit) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	_ = e.conn.FlushWithContext(ctx)
+	e.bridge.Close()
+	e.server.Close()
+	if err := e.journal.Close(ctx); err != nil {
+		// What is not durable is kept: the next supd of this boot goes on with it.
+		e.log.Warn("the journal was not closed in good order", "error", err)
+	}
+	if err := e.client.Quit(exitcode.Done, quit.KeepServices); err != nil {
+		return err
+	}
+	for range e.client.Events() { // until the keeper has closed
+	}
+	return nil
+}
+
+func (e *engine) durable(seq event.Seq) {
+	e.setHealth("ok")
+	if e.loop != nil {
+		e.loop.SetDurable(seq)
+	}
+}
+
+func (e *engine) setHealth(text string) {
+	e.mu.Lock()
+	e.health = text
+	e.mu.Unlock()
+}
+
+func (e *engine) degraded(why string, since time.Time) {
+	e.setHealth("degraded: " + why)
+	e.log.Warn("the journal does not take records; supervision goes on, kept", "why", why, "since", since)
+}
+
+func (e *engine) healed(d time.Duration, records int, method string) {
+	e.setHealth("ok")
+	e.log.Info("the journal has caught up", "after", d, "records", records, "method", method)
+}
+
+func (e *engine) forked(err error) {
+	e.setHealth("off: " + err.Error())
+	e.log.Error("the journal on disk is not ours: nothing becomes durable any more; stop supd and look at it with supreplay verify", "error", err)
+}
+
+// loggerNote reads what the logger reports.
+func loggerNote(data []byte) (policy.Note, error) {
+	var e struct {
+		Kind    event.Kind      `json:"kind"`
+		Service string          `json:"service"`
+		Data    json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return policy.Note{}, err
+	}
+	switch e.Kind {
+	case event.OutputGap, event.OutputTrimmed, event.ResourcePressed, event.ResourceRelieved:
+	default:
+		return policy.Note{}, fmt.Errorf("the logger may not report %q", e.Kind)
+	}
+	d, err := event.DecodeData(e.Kind, e.Data)
+	return policy.Note{Subject: e.Service, Data: d}, err
+}
+
+// journalPort is the journal as the executor needs it.
+type journalPort struct{ j *journal.Journal }
+
+func (p journalPort) Append(batch []event.Encoded) error { return p.j.Append(batch) }
+
+func (p journalPort) Pressure() executor.Pressure {
+	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact()}
+}
+
+func (p journalPort) Compact(state []byte, seq event.Seq, hash string) error {
+	return p.j.Compact(journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+}
+
+func (p journalPort) NoteInHand(id string) { _ = p.j.NoteInHand(id) }
+func (p journalPort) ClearInHand()         { _ = p.j.NoteInHand("") }
+
+type inProcess struct{ j *journal.Journal }
+
+func (p inProcess) InProcessConn() (net.Conn, error) { return p.j.InProcessConn() }
+
+// clock draws time, chance and ids for the executor.
+type clock struct{ boot string }
+
+func (c clock) Now() policy.Now {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail with a valid clock and pointer
+	return policy.Now{Wall: time.Now().UTC().Round(0), Mono: ts.Nano(), Boot: c.boot}
+}
+
+func (clock) Rand() float64 { return rand.Float64() }
+
+func (clock) ID() string { return uuid.Must(uuid.NewV7()).String() }

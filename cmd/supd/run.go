@@ -1,0 +1,232 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"supd/cmd/internal/config"
+	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/folders"
+	"supd/executor/keeper"
+	"supd/journal"
+	"supd/journal/event"
+)
+
+// places are the folders one supd works with.
+type places struct{ Config, State, Runtime string }
+
+func runCommand() *cobra.Command {
+	var at places
+	var moved, fresh bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run services in the foreground (the default)",
+		Long: `Runs the services of a configuration in the foreground. The configuration is
+checked first: with an error in it nothing starts.
+
+TERM and INT stop the services, then supd; a second one does not wait for
+them. After a crash of supd its services are found again.`,
+		Example: `  supd run -c /etc/supd
+  supd run -c ./supd.toml --state-dir ./state --runtime-dir ./run`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return run(at, moved, fresh) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&at.Config, "config", "c", folders.Config(), "configuration file or folder")
+	f.StringVar(&at.State, "state-dir", folders.State(), "folder for journal and output")
+	f.StringVar(&at.Runtime, "runtime-dir", folders.Runtime(), "folder for socket and locks")
+	f.BoolVar(&moved, "moved", false, "accept a state folder that was moved here")
+	f.BoolVar(&fresh, "new-identity", false, "accept a copied state folder as a node of its own")
+	cmd.MarkFlagsMutuallyExclusive("moved", "new-identity")
+	return cmd
+}
+
+func checkCommand() *cobra.Command {
+	path := folders.Config()
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check a configuration and do nothing", Args: cobra.NoArgs,
+		Example: "  supd check -c ./supd.toml",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			set, err := load(path)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d services\n", path, len(set.Services))
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", path, "configuration file or folder")
+	return cmd
+}
+
+// load reads a configuration and prints what is wrong with it.
+func load(path string) (*config.Set, error) {
+	host, err := config.ThisHost(originalLimits())
+	if err != nil {
+		return nil, failure{exitcode.Failed, err}
+	}
+	set, problems := config.Load(path, host)
+	if len(problems) > 0 {
+		fmt.Fprint(os.Stderr, config.Format(problems))
+	}
+	if config.Failed(problems) {
+		return nil, failure{exitcode.Configuration, fmt.Errorf("cannot use configuration %s: mend the errors above, then run `supd check -c %s`", path, path)}
+	}
+	return set, nil
+}
+
+// originalLimits are the limits that Go changed before main: services get
+// them as supd was started.
+func originalLimits() []event.LaunchLimit {
+	var now unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &now); err != nil {
+		return nil
+	}
+	// The runtime raises the soft limit to the hard one, and puts it back in
+	// what it executes. The usual soft limit is the portable select(2) limit.
+	soft := min(now.Max, 1024)
+	return []event.LaunchLimit{{Resource: unix.RLIMIT_NOFILE, Soft: soft, Hard: now.Max}}
+}
+
+// run prepares everything that may fail in front of a person, then becomes
+// the keeper: same pid, but a fresh and small process.
+func run(at places, moved, fresh bool) error {
+	set, err := load(at.Config)
+	if err != nil {
+		return err
+	}
+	if at, err = at.prepare(); err != nil {
+		return failure{exitcode.Failed, err}
+	}
+	lock, err := keeper.Lock(at.Runtime)
+	if err != nil {
+		var held *keeper.LockedError
+		if errors.As(err, &held) {
+			err = fmt.Errorf("%w; stop it with `supctl --socket %s shutdown`, or give another --runtime-dir",
+				err, filepath.Join(at.Runtime, folders.SocketName))
+		}
+		return failure{exitcode.Failed, err}
+	}
+	id, err := journal.Identify(journal.Config{
+		StateDir: at.State, RuntimeDir: at.Runtime, Node: set.Supd.Node, Moved: moved, NewIdentity: fresh,
+	})
+	if err != nil {
+		return failure{exitcode.Failed, err}
+	}
+	if err := (applied{state: at.State, runtime: at.Runtime}).prepare(set); err != nil {
+		return failure{exitcode.Failed, err}
+	}
+	return failure{exitcode.Failed, becomeKeeper(at, set, id, lock)}
+}
+
+// prepare makes the folders. Services and their users never write there.
+func (p places) prepare() (places, error) {
+	for _, dir := range []*string{&p.State, &p.Runtime} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return p, err
+		}
+		if err := os.MkdirAll(abs, 0o755); err != nil {
+			return p, fmt.Errorf("cannot create folder: %w", err)
+		}
+		*dir = abs
+	}
+	var err error
+	if p.Config, err = filepath.Abs(p.Config); err != nil {
+		return p, err
+	}
+	if n := len(filepath.Join(p.Runtime, folders.SocketName)); n > 107 {
+		return p, fmt.Errorf("cannot use runtime folder %s: the socket's path would have %d bytes, the kernel takes 107; choose a shorter --runtime-dir", p.Runtime, n)
+	}
+	return p, nil
+}
+
+// becomeKeeper hands the lock to the keeper across execve: to itself (R5).
+func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File) error {
+	args := keeperArgs{
+		Places: at, LockFD: int(lock.Fd()), SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
+		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
+		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
+	}
+	b, err := json.Marshal(args)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
+		return fmt.Errorf("cannot keep the lock across execve: %w", err)
+	}
+	err = syscall.Exec("/proc/self/exe", []string{"supd", modeKeeper, string(b)}, os.Environ())
+	return fmt.Errorf("cannot execute the keeper: %w", err)
+}
+
+func outputDir(at places, set *config.Set) string {
+	if set.Output.Directory != "" {
+		return set.Output.Directory
+	}
+	return filepath.Join(at.State, "output")
+}
+
+// keeperArgs travel from run to the keeper, engine and logger. They hold no
+// secrets: every user can read a command line.
+type keeperArgs struct {
+	Places     places
+	LockFD     int `json:",omitempty"`
+	SocketMode uint32
+	CgroupName string
+	Node       string
+	LogLevel   string
+	LogFormat  string
+	Output     string
+	MaxTotal   int64
+}
+
+func parseArgs(mode string, argv []string) (a keeperArgs, safe bool, err error) {
+	for _, arg := range argv {
+		switch {
+		case arg == "--safe":
+			safe = true
+		default:
+			if err := json.Unmarshal([]byte(arg), &a); err != nil {
+				return a, safe, fmt.Errorf("cannot read the arguments of mode %s: %w (it is started by supd run alone)", mode, err)
+			}
+		}
+	}
+	if a.Places.State == "" {
+		return a, safe, fmt.Errorf("mode %s is started by supd run alone", mode)
+	}
+	return a, safe, nil
+}
+
+func keeperMain(argv []string) int {
+	a, _, err := parseArgs(modeKeeper, argv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "supd:", err)
+		return exitcode.Usage
+	}
+	lock := os.NewFile(uintptr(a.LockFD), "lock "+strconv.Itoa(a.LockFD))
+	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		fmt.Fprintln(os.Stderr, "supd: cannot take over the lock:", err)
+		return exitcode.Failed
+	}
+	a.LockFD = 0
+	b, err := json.Marshal(a)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "supd:", err)
+		return exitcode.Failed
+	}
+	return keeper.Run(keeper.Config{
+		EngineArgs: []string{"supd", modeEngine, string(b)},
+		LoggerArgs: []string{"supd", modeLogger, string(b)},
+		RuntimeDir: a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
+		SocketPath: filepath.Join(a.Places.Runtime, folders.SocketName),
+		CgroupName: a.CgroupName, Version: versionText, Log: newLog(a, modeKeeper),
+	})
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"supd/cmd/internal/exitcode"
+	"supd/journal/event"
+	"supd/projector"
+	"supd/projector/timeline"
+)
+
+func atCommand(open opener, now func() time.Time) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "at MOMENT",
+		Short: "Show the state at a moment as status would have shown it",
+		Long: `at rebuilds the state at a moment of the past and shows it as supctl status
+would have shown it then: the state after the last record that is not later
+than the moment. Where the clock went back, the latest time so far counts.
+
+With -o json it prints {seq, hash, state}, the same bytes that supctl dump
+gave at that moment.`,
+		Example: `  supreplay at 03:12
+  supreplay at 10m ago
+  supreplay at 512 --from ./copy -o json`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("cannot show a state: no moment is given")
+			}
+			return nil
+		},
+	}
+	form := outputFlag(cmd, "the canonical state {seq, hash, state}")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		asJSON, err := isJSON(*form)
+		if err != nil {
+			return err
+		}
+		m, err := parseMoment(strings.Join(args, " "), now())
+		if err != nil {
+			return err
+		}
+		src, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		v, err := src.at(m)
+		if err != nil {
+			return &coded{exitcode.Failed, fmt.Errorf("cannot tell the state at %s: %w", m, err)}
+		}
+		for _, f := range v.warnings {
+			fmt.Fprintln(cmd.ErrOrStderr(), "!! "+f.String())
+		}
+		if err := v.print(cmd.OutOrStdout(), asJSON); err != nil {
+			return &coded{exitcode.Failed, fmt.Errorf("cannot write the state: %w", err)}
+		}
+		if len(v.warnings) > 0 {
+			return &coded{code: exitcode.Failed}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// view is the state at a moment.
+type view struct {
+	state    *projector.State
+	last     event.Record // the last record that is in the state
+	moment   time.Time    // for durations
+	nodeID   string
+	warnings []*finding // that put the state in doubt
+}
+
+// at folds the history up to a moment.
+func (s *source) at(m moment) (*view, error) {
+	var f fold
+	v := &view{nodeID: s.nodeID}
+	var latest time.Time // the running maximum: a clock that went back does not hide records
+	first := event.Seq(0)
+	var doubts []*finding // records that were altered
+	past, damaged := false, false
+	for st := range s.history() {
+		switch {
+		case st.finding != nil:
+			damaged = true
+			if st.finding.What == altered && len(doubts) < maxFindings {
+				doubts = append(doubts, st.finding)
+			}
+			continue
+		case st.stray:
+			continue
+		}
+		r := st.rec.Record
+		if first == 0 {
+			first = r.Seq
+		}
+		if r.Time.After(latest) {
+			latest = r.Time
+		}
+		if past = m.seq != 0 && r.Seq > m.seq || m.seq == 0 && latest.After(m.at); past {
+			break
+		}
+		f.feed(st)
+		v.last = r
+	}
+	if err := v.reached(m, first, past, &f, damaged); err != nil {
+		return nil, err
+	}
+	v.state = f.state
+	if v.moment = v.last.Time; m.seq == 0 && past {
+		v.moment = m.at
+	}
+	// The record behind tells whether the last one is what was written.
+	for _, d := range doubts {
+		if d.First <= v.last.Seq && v.last.Seq <= d.Last {
+			v.warnings = append(v.warnings, d)
+		}
+	}
+	return v, nil
+}
+
+// reached tells why a state cannot be shown.
+func (v *view) reached(m moment, first event.Seq, past bool, f *fold, damaged bool) error {
+	switch {
+	case first == 0 && damaged:
+		return fmt.Errorf("no record is readable: run supreplay verify")
+	case first == 0:
+		return fmt.Errorf("the journal is empty")
+	case v.last.Seq == 0:
+		return fmt.Errorf("the journal begins later, with record %d", first)
+	case m.seq > v.last.Seq && !past:
+		return fmt.Errorf("the journal ends with record %d", v.last.Seq)
+	case m.seq > v.last.Seq:
+		return fmt.Errorf("record %d is missing; the last one before it is %d", m.seq, v.last.Seq)
+	case !f.known():
+		return fmt.Errorf("%s; supreplay verify shows the damage, and moments behind the next base can be shown", f.explain())
+	}
+	return nil
+}
+
+func (v *view) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		b, err := event.Marshal(event.Dump{Seq: v.state.Seq(), Hash: v.state.Hash(), State: json.RawMessage(v.state.Canonical())})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s\n", b)
+		return err
+	}
+	node := strings.TrimPrefix(v.last.Source, "supd/")
+	node, _, _ = strings.Cut(node, "/")
+	fmt.Fprintf(w, "after record %d of %s, written %s\n", v.last.Seq, node, v.last.Time.Local().Format(timeline.TimeFormat+" MST"))
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tSTATE\tPID\tUPTIME\tRESTARTS\tLAST-EXIT\tWHY")
+	for _, s := range timeline.Status(v.state) {
+		fmt.Fprintln(t, strings.Join(v.row(s), "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return v.commands(w)
+}
+
+func (v *view) row(s event.ServiceStatus) []string {
+	pid, uptime, exit, why := "-", "-", "-", "-"
+	if s.PID != nil {
+		pid = fmt.Sprint(*s.PID)
+	}
+	if s.StartedAt != nil {
+		uptime = v.span(*s.StartedAt)
+	}
+	if x := s.LastExit; x != nil {
+		exit = timeline.ExitText(x.Code, x.Signal) + ", " + v.span(x.At) + " before"
+	}
+	if s.Reason != nil {
+		why = *s.Reason
+	}
+	return []string{s.Name, string(s.State), pid, uptime, fmt.Sprint(s.Restarts), exit, why}
+}
+
+// span is the time from then to the moment, short enough for a table.
+func (v *view) span(then time.Time) string {
+	d := max(0, v.moment.Sub(then))
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// commands shows what had been accepted and not ended.
+func (v *view) commands(w io.Writer) error {
+	open := slices.SortedFunc(maps.Values(v.state.Commands), func(a, b *projector.Command) int { return int(a.Seq) - int(b.Seq) })
+	for _, c := range open {
+		if _, err := fmt.Fprintf(w, "open command: %s %s by %s, for %s (%s)\n",
+			c.Verb, strings.Join(c.Targets, " "), c.Actor, v.span(c.Accepted.Wall), c.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+// Command supreplay reads a journal and tells what happened and why, from a
+// state folder that is stopped, copied or damaged, without a running
+// supervisor and without writing a byte to it.
+//
+// It reads through journal/blocks, which reports what it cannot read instead
+// of leaving it out, checks the chain of hashes over the records (P11), and
+// folds them with the projector that the supervisor itself uses, so that a
+// moment of the past is shown exactly as status showed it then (P6).
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"supd/cmd/internal/exitcode"
+)
+
+// exitTail is verify's code for a journal that is intact up to an end that
+// was being written.
+const exitTail = 3
+
+// version is set when a release is built.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// coded is an error with the exit code it asks for; a nil cause says nothing
+// more on stderr.
+type coded struct {
+	code  int
+	cause error
+}
+
+func (e *coded) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.cause.Error()
+}
+
+func usage(format string, args ...any) error {
+	return &coded{exitcode.Usage, fmt.Errorf(format, args...)}
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return exitcode.Done
+	}
+	var c *coded
+	if !errors.As(err, &c) {
+		c = &coded{exitcode.Usage, err} // cobra's own errors are about the command line
+	}
+	if c.cause != nil {
+		fmt.Fprintln(stderr, "supreplay: "+c.cause.Error())
+	}
+	if c.code == exitcode.Usage {
+		fmt.Fprintln(stderr, "See supreplay --help.")
+	}
+	return c.code
+}
+
+func rootCommand() *cobra.Command {
+	var from string
+	root := &cobra.Command{
+		Use:   "supreplay",
+		Short: "Tell from a journal what happened and why",
+		Long: `supreplay reads the journal in a state folder: of this machine, or copied from
+another one with cp -a, also while supd was running, also damaged. It never
+writes to the folder, so it is safe to use on the only copy there is.
+
+The folder is the one that holds node.json and journal/. Without --from it is
+this machine's: SUPD_STATE_DIR, else /var/lib/supd for root, else
+$XDG_STATE_HOME/supd.
+
+It reads what is durable. While supd runs, and after a kill of all of it, the
+newest milliseconds may only be in its run log, which is in memory and not in
+a copy; supctl events shows them.
+
+Moments are written as
+  512                   the record with this number
+  03:12  03:12:40       the last time the clock showed that
+  "10m ago"  2h         that long ago
+  "2026-11-23 03:12"    local time; set TZ for another machine's
+  2026-11-23T03:12:00Z  RFC 3339`,
+		Example: `  supreplay timeline --since 03:00 --service web   what happened to web since 3 o'clock
+  supreplay at 03:12                               what status would have shown at 03:12
+  supreplay verify --from ./copy                   is this journal whole and unaltered?`,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&from, "from", "", "state `FOLDER` to read (default: this machine's)")
+	open := func(cmd *cobra.Command) (*source, error) { return openSource(from, cmd.ErrOrStderr()) }
+	root.AddCommand(timelineCommand(open, time.Now), atCommand(open, time.Now), verifyCommand(open))
+	return root
+}
+
+// opener opens the folder that the command line names.
+type opener func(*cobra.Command) (*source, error)
+
+// outputFlag is -o; only json is another form than the one for people.
+func outputFlag(cmd *cobra.Command, what string) *string {
+	return cmd.Flags().StringP("output", "o", "", "json: "+what)
+}
+
+func isJSON(form string) (bool, error) {
+	switch form {
+	case "", "text":
+		return false, nil
+	case "json":
+		return true, nil
+	}
+	return false, usage("cannot write output as %q: use -o json, or leave it out for text", form)
+}

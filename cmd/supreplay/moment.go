@@ -1,0 +1,86 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"supd/journal/event"
+)
+
+// moment is a point of the journal: a record's number or a time.
+type moment struct {
+	seq event.Seq // 0: the time counts
+	at  time.Time
+}
+
+// parseMoment reads what the help text describes. Times without a zone are
+// local; now is drawn once by the caller.
+func parseMoment(text string, now time.Time) (moment, error) {
+	text = strings.TrimSpace(text)
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		if n == 0 {
+			return moment{}, usage("cannot read moment %q: records are numbered from 1", text)
+		}
+		return moment{seq: event.Seq(n)}, nil
+	}
+	if text == "now" {
+		return moment{at: now}, nil
+	}
+	if d, err := time.ParseDuration(strings.TrimSpace(strings.TrimSuffix(text, "ago"))); err == nil {
+		if d < 0 {
+			return moment{}, usage("cannot read moment %q: write how long ago it was without a sign", text)
+		}
+		return moment{at: now.Add(-d)}, nil
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		t, err := time.ParseInLocation(layout, text, now.Location())
+		if err != nil {
+			continue
+		}
+		t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
+		if t.After(now) {
+			t = t.AddDate(0, 0, -1)
+		}
+		return moment{at: t}, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return moment{at: t}, nil
+		}
+	}
+	return moment{}, usage(`cannot read moment %q: write a record's number, 03:12, "10m ago", "2026-11-23 03:12" or RFC 3339`, text)
+}
+
+// optionalMoment is nil for an empty text.
+func optionalMoment(text string, now time.Time) (*moment, error) {
+	if text == "" {
+		return nil, nil
+	}
+	m, err := parseMoment(text, now)
+	return &m, err
+}
+
+// String names the moment in messages.
+func (m moment) String() string {
+	if m.seq != 0 {
+		return "record " + strconv.FormatUint(uint64(m.seq), 10)
+	}
+	return m.at.Format("2006-01-02 15:04:05 MST")
+}
+
+// before tells whether the record lies before the moment.
+func (m moment) before(r event.Record) bool {
+	if m.seq != 0 {
+		return r.Seq < m.seq
+	}
+	return r.Time.Before(m.at)
+}
+
+// after tells whether the record lies after the moment.
+func (m moment) after(r event.Record) bool {
+	if m.seq != 0 {
+		return r.Seq > m.seq
+	}
+	return r.Time.After(m.at)
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"supd/cmd/internal/exitcode"
+	"supd/journal/event"
+	"supd/projector/timeline"
+)
+
+func timelineCommand(open opener, now func() time.Time) *cobra.Command {
+	var q query
+	var since, until string
+	cmd := &cobra.Command{
+		Use:   "timeline",
+		Short: "Tell what happened, one line per record",
+		Long: `timeline prints the records of the journal in their order, one line each, with
+a line for each day. Times are local (see TZ), or UTC with --utc.
+
+Where records are missing, damaged or altered, a line that begins with !! says
+so in its place, and the exit code is 1 (an end that was being written does
+not count). Clocks jump: the order is that of the numbers, not of the times.
+
+With -o json each line is a record exactly as it is stored; what is wrong goes
+to stderr.`,
+		Example: `  supreplay timeline --since 03:00 --until 03:30
+  supreplay timeline --service web --kind instance.exited -n 20
+  supreplay timeline --actor uid-1000 --kind command
+  supreplay timeline --from ./copy -o json | jq .type`,
+		Args: cobra.NoArgs,
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&since, "since", "", "from this `MOMENT` on (see supreplay --help)")
+	fl.StringVar(&until, "until", "", "up to this `MOMENT`")
+	fl.StringVar(&q.service, "service", "", "only about this service; * and ? match")
+	fl.StringVar(&q.kind, "kind", "", "only this kind (instance.exited) or group (instance); * and ? match")
+	fl.StringVar(&q.actor, "actor", "", "only by this actor (uid-1000, supd)")
+	fl.StringVar(&q.instance, "instance", "", "only about this instance: its id, the beginning of it, or with --service its run number")
+	fl.IntVarP(&q.n, "lines", "n", 0, "only the last N lines")
+	utc := fl.Bool("utc", false, "write times in UTC")
+	form := outputFlag(cmd, "the stored records, one per line")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if q.json, err = isJSON(*form); err != nil {
+			return err
+		}
+		if err := q.parse(since, until, now()); err != nil {
+			return err
+		}
+		if q.zone = time.Local; *utc {
+			q.zone = time.UTC
+		}
+		src, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+		p := printer{query: q, out: out, err: cmd.ErrOrStderr()}
+		damaged := p.print(src)
+		if err := out.Flush(); err != nil {
+			return &coded{exitcode.Failed, fmt.Errorf("cannot write the timeline: %w", err)}
+		}
+		if damaged {
+			return &coded{code: exitcode.Failed}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// query is what a timeline shows.
+type query struct {
+	since, until                   *moment
+	service, kind, actor, instance string
+	n                              int
+	json                           bool
+	zone                           *time.Location
+}
+
+func (q *query) parse(since, until string, now time.Time) error {
+	var err error
+	if q.since, err = optionalMoment(since, now); err != nil {
+		return err
+	}
+	if q.until, err = optionalMoment(until, now); err != nil {
+		return err
+	}
+	for _, pattern := range []string{q.service, q.kind} {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return usage("cannot read pattern %q: %w", pattern, err)
+		}
+	}
+	if q.n < 0 {
+		return usage("cannot show %d lines: -n takes a number from 1 on", q.n)
+	}
+	if isNumber(q.instance) && q.service == "" {
+		return usage("cannot find run %s: run numbers count per service, so name one with --service", q.instance)
+	}
+	return nil
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// printer writes a timeline. Damage is kept until the record behind it tells
+// whether it lies in the time that is asked for.
+type printer struct {
+	query
+	out, err io.Writer
+	day      string
+	waiting  []*finding
+	last     []line // the last n, and some before them
+	runID    string // instance id of the run that is asked for
+	damaged  bool
+}
+
+func (p *printer) print(src *source) (damaged bool) {
+	inside := true
+	for s := range src.history() {
+		if s.finding != nil {
+			if inside {
+				p.waiting = append(p.waiting, s.finding)
+			}
+			continue
+		}
+		r := s.rec.Record
+		if p.since != nil && p.since.before(r) {
+			p.waiting = p.waiting[:0]
+			continue
+		}
+		if inside = p.until == nil || !p.until.after(r); !inside {
+			p.waiting = p.waiting[:0]
+			if p.until.seq != 0 {
+				break // times may go back, numbers do not
+			}
+			continue
+		}
+		p.findings()
+		if p.matches(s) {
+			p.record(s)
+		}
+	}
+	p.findings()
+	for _, l := range p.last[max(0, len(p.last)-p.n):] {
+		p.write(l)
+	}
+	return p.damaged
+}
+
+func (p *printer) findings() {
+	for _, f := range p.waiting {
+		p.damaged = p.damaged || f.Grade == damage
+		if p.json {
+			fmt.Fprintln(p.err, "!! "+f.String())
+			continue
+		}
+		p.line(line{text: "!! " + f.String()})
+	}
+	p.waiting = p.waiting[:0]
+}
+
+func (p *printer) record(s step) {
+	if p.json {
+		p.line(line{text: string(s.entry.Data)})
+		return
+	}
+	r := s.rec.Record
+	r.Time = r.Time.In(p.zone)
+	l := line{day: r.Time.Format("Monday 2006-01-02 MST")}
+	if s.unknown != nil {
+		l.text = timeline.Undecoded(r, s.unknown)
+	} else {
+		l.text = timeline.Line(r)
+	}
+	p.line(l)
+}
+
+// line is one line of a timeline, and the day that it lies in.
+type line struct{ day, text string }
+
+func (p *printer) line(l line) {
+	if p.n == 0 {
+		p.write(l)
+		return
+	}
+	if len(p.last) >= 2*p.n+64 { // seldom, so that each line costs the same
+		p.last = slices.Delete(p.last, 0, len(p.last)-p.n)
+	}
+	p.last = append(p.last, l)
+}
+
+func (p *printer) write(l line) {
+	if l.day != "" && l.day != p.day {
+		p.day = l.day
+		fmt.Fprintln(p.out, "=== "+l.day+" ===")
+	}
+	fmt.Fprintln(p.out, l.text)
+}
+
+func (p *printer) matches(s step) bool {
+	r := s.rec.Record
+	if p.service != "" && !about(r, p.service) || p.actor != "" && p.actor != r.Actor {
+		return false
+	}
+	if kind := string(r.Kind); p.kind != "" {
+		whole, _ := path.Match(p.kind, kind)
+		if !whole && p.kind != r.Kind.Group() {
+			return false
+		}
+	}
+	return p.instance == "" || p.ofInstance(s)
+}
+
+// about tells whether a record concerns a service that matches: also the
+// commands that name it.
+func about(r event.Record, pattern string) bool {
+	is := func(name string) bool { ok, _ := path.Match(pattern, name); return ok }
+	switch d := r.Data.(type) {
+	case event.CommandAcceptedData:
+		return is(r.Subject) || slices.ContainsFunc(d.Targets, is)
+	case event.CommandEndedData:
+		return is(r.Subject) || slices.ContainsFunc(d.Results, func(x event.Result) bool { return is(x.Service) })
+	}
+	return r.Subject != "" && is(r.Subject)
+}
+
+// ofInstance tells whether a record is about the instance that is asked for.
+// The id of a run is learnt from its instance.starting, which comes first.
+func (p *printer) ofInstance(s step) bool {
+	if d, ok := s.rec.Record.Data.(event.InstanceStartingData); ok && fmt.Sprint(d.Run) == p.instance {
+		p.runID = d.Instance
+	}
+	var x struct {
+		Data struct {
+			Instance string `json:"instance"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(s.entry.Data, &x) != nil || x.Data.Instance == "" {
+		return false
+	}
+	if isNumber(p.instance) && x.Data.Instance == p.runID {
+		return true
+	}
+	return strings.HasPrefix(x.Data.Instance, p.instance) && len(p.instance) >= 8
+}

@@ -1,0 +1,296 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supd/executor/keeper/wire"
+)
+
+// Config is what cmd/supd tells the keeper.
+type Config struct {
+	// Exe is the program of engine and logger; empty is this one.
+	Exe string
+	// EngineArgs and LoggerArgs are their argv, the name included. After 5 deaths
+	// in 10 s, --safe is added to the engine's.
+	EngineArgs []string
+	LoggerArgs []string
+	Env        []string // of engine and logger; nil is the keeper's own
+	RuntimeDir string   // must exist; holds the lock
+	// Lock is the lock if the caller holds it already (see Lock); nil takes it.
+	Lock       *os.File
+	SocketPath string      // of the control socket, at most 107 bytes
+	SocketMode os.FileMode // permission bits; zero is 0600
+	// CgroupName names the folder of the instances' cgroups: supd-<8 hex of the node id>.
+	CgroupName string
+	// CgroupRoot is the cgroup to make it in; empty finds one, "none" uses no cgroups.
+	CgroupRoot string
+	Version    string       // for Info, up to wire.MaxText bytes
+	Log        *slog.Logger // nil is slog.Default()
+
+	restartLimit time.Duration // upper bound of the restart delay; zero is a second
+}
+
+// Bounds of what the keeper holds (P9).
+const (
+	maxSlots        = 16384
+	maxOperations   = 16   // remembered per slot
+	maxBacklog      = 4096 // unsent slots above which the engine is not listened to
+	maxLoggerEvents = 256
+	maxHostSignals  = 16
+	prewarmThreads  = 30
+	treeWorkers     = 4
+	finishLimit     = 5 * time.Second
+	quitLimit       = 5 * time.Second
+)
+
+// keeper is the state. Everything belongs to the loop's goroutine; others only
+// post to the mailbox.
+type keeper struct {
+	cfg      Config
+	log      *slog.Logger
+	poller   *poller
+	children *children
+	spawner  *spawner
+	parks    chan func() // work for the spawner's goroutines
+	trees    chan func() // work for the tree workers
+	info     wire.Info
+	umask    int
+	cwd      string // of engine and logger, the keeper's own
+	scratch  []byte // received packets
+	packet   []byte // sent packets
+
+	slots    map[string]*slot
+	engine   helper
+	logger   helper
+	out      outbox
+	feed     feed
+	scanner  scanner
+	listener int
+	memory   int // given to every engine
+
+	hostSignals []wire.HostSignal // not dealt with by the engine yet
+	hostNumber  uint64
+
+	quitting bool
+	quitCode int
+	done     bool
+}
+
+// Run is the keeper: it starts engine and logger and returns the process's exit
+// code after the engine's Quit, or at once with 1 if it cannot start. It changes
+// the whole process (child subreaper, signals, umask, threads), reaps every
+// child, and must be alone: nothing else in the process may wait for children.
+func Run(cfg Config) int {
+	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, memory: -1}
+	if k.log == nil {
+		k.log = slog.Default()
+	}
+	if err := k.start(); err != nil {
+		k.log.Error("the keeper cannot start", "error", err)
+		k.stop()
+		return 1
+	}
+	for !k.done {
+		k.poller.wait()
+		k.flush()
+	}
+	k.stop()
+	return k.quitCode
+}
+
+func (k *keeper) start() error {
+	if len(k.cfg.EngineArgs) == 0 || len(k.cfg.LoggerArgs) == 0 {
+		return errors.New("cannot run without the arguments of engine and logger")
+	}
+	if k.cfg.Lock == nil {
+		lock, err := Lock(k.cfg.RuntimeDir)
+		if err != nil {
+			return err
+		}
+		k.cfg.Lock = lock
+	}
+	closeOnExec()
+	k.cwd, _ = os.Getwd()
+	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
+	// A real-time policy would be set here, before the runtime makes threads.
+	prewarm(prewarmThreads)
+	k.umask = unix.Umask(0o077)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err == nil {
+		k.info.Features |= wire.FeatureSubreaper
+	}
+	reserved := &reserve{}
+	reserved.fill()
+	k.children = newChildren()
+	var err error
+	if k.poller, err = newPoller(); err != nil {
+		return err
+	}
+	if k.spawner, err = newSpawner(k.children, reserved); err != nil {
+		return err
+	}
+	if k.memory, err = unix.MemfdCreate("supd-memory", unix.MFD_CLOEXEC); err != nil {
+		return fmt.Errorf("cannot create memory file: %w", err)
+	}
+	if k.listener, err = listen(k.cfg.SocketPath, k.cfg.SocketMode); err != nil {
+		return err
+	}
+	go k.children.reap()
+	k.workers()
+	k.introduce()
+	k.hostSignalsStart()
+	k.helpersStart()
+	return nil
+}
+
+// workers start what may block: two spawners, and the tree workers.
+func (k *keeper) workers() {
+	k.parks, k.trees = make(chan func(), maxSlots), make(chan func(), maxSlots)
+	work := func(jobs chan func()) {
+		for f := range jobs {
+			f()
+		}
+	}
+	for range 2 {
+		go work(k.parks)
+	}
+	for range treeWorkers {
+		go work(k.trees)
+	}
+}
+
+// introduce finds out who and where the keeper is.
+func (k *keeper) introduce() {
+	me, _ := readStat(os.Getpid())
+	k.info.PID, k.info.StartTime, k.info.Version = me.pid, me.start, k.cfg.Version
+	if os.Geteuid() == 0 {
+		k.info.Features |= wire.FeatureRoot
+	}
+	_ = k.trial("")
+	if k.cfg.CgroupRoot == "none" {
+		k.info.CgroupReason = "switched off"
+		return
+	}
+	path, features, err := cgroupFolder(k.cfg.CgroupRoot, k.cfg.CgroupName)
+	if err == nil {
+		err = k.tryCgroup(path)
+	}
+	if err != nil {
+		k.info.CgroupReason = truncate(err.Error(), wire.MaxText)
+		k.log.Warn("no cgroups: trees of processes are ended by search", "error", err)
+		return
+	}
+	k.info.Cgroup = path
+	k.info.Features |= features
+}
+
+// tryCgroup makes sure that the kernel and its rules permit to start in a cgroup.
+func (k *keeper) tryCgroup(folder string) error {
+	fd, err := unix.Open(filepath.Join(folder, "cgroup.freeze"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		k.spawner.freeze.Store(int32(fd))
+	}
+	g := cgroup{path: filepath.Join(folder, "trial")}
+	if err := k.trial(g.path); err != nil {
+		return fmt.Errorf("cannot start in a cgroup under %s: %w", folder, err)
+	}
+	g.waitEmpty(time.Second)
+	g.remove()
+	return nil
+}
+
+// trial forks a stub that ends at once, because its launch block is empty, and
+// looks what the kernel tells about the dead.
+func (k *keeper) trial(cgroup string) error {
+	born, dead := make(chan process, 1), make(chan struct{})
+	f := k.spawner.fork(order{
+		name: "trial", launch: k.memory, out: [2]int{-1, -1}, cgroup: cgroup,
+		forked: func(p process) { born <- p },
+		dead:   func(syscall.WaitStatus, *syscall.Rusage) { close(dead) },
+	})
+	if f.Step != 0 {
+		return f
+	}
+	p := <-born
+	<-dead
+	if p.pidfd >= 0 {
+		if _, known := pidfdStatus(p.pidfd); known {
+			k.info.Features |= wire.FeaturePidfdExit
+		}
+	}
+	closeAll(&p.gate, &p.status, &p.pidfd)
+	return nil
+}
+
+// listen binds the control socket. The caller holds the lock, so that a socket
+// found there is a dead keeper's.
+func listen(path string, mode os.FileMode) (int, error) {
+	if mode == 0 {
+		mode = 0o600
+	}
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
+		_ = os.Remove(path)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}) // nobody else may connect yet: the umask is 077
+	}
+	if err == nil {
+		err = os.Chmod(path, mode.Perm())
+	}
+	if err == nil {
+		err = unix.Listen(fd, 1024)
+	}
+	if err != nil {
+		closeAll(&fd)
+		return -1, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// hostSignalsStart hands the keeper's signals to the engine; it never ends on them.
+func (k *keeper) hostSignalsStart() {
+	signal.Ignore(syscall.SIGPIPE)
+	c := make(chan os.Signal, maxHostSignals)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
+	go func() {
+		for s := range c {
+			k.poller.post(func() { k.hostSignal(int(s.(syscall.Signal))) })
+		}
+	}()
+}
+
+// hostSignal keeps a signal until the engine has dealt with it. The oldest ones
+// beyond the bound are repetitions: there are four kinds.
+func (k *keeper) hostSignal(sig int) {
+	k.hostNumber++
+	h := wire.HostSignal{Number: k.hostNumber, Signal: sig}
+	if len(k.hostSignals) == maxHostSignals {
+		k.hostSignals = k.hostSignals[1:]
+	}
+	k.hostSignals = append(k.hostSignals, h)
+	k.out.say(&h)
+}
+
+// stop gives back what outlives the process.
+func (k *keeper) stop() {
+	if k.listener >= 0 {
+		closeAll(&k.listener)
+		_ = os.Remove(k.cfg.SocketPath)
+	}
+	if k.info.Cgroup != "" {
+		_ = unix.Rmdir(k.info.Cgroup) // fails if instances are left, rightly
+	}
+}
+
+func truncate(s string, n int) string {
+	return s[:min(len(s), n)]
+}

@@ -1,0 +1,178 @@
+package keeper
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supd/executor/keeper/wire"
+)
+
+// begin marks an operation in the slot before it acts, or has the stored result
+// told again and returns nil: an id acts at most once (R4).
+func (k *keeper) begin(s *slot, o wire.Operation) *operation {
+	for _, known := range s.ops {
+		if known.ID == o.ID {
+			if known.Done {
+				k.out.operation(s, known)
+			}
+			return nil
+		}
+	}
+	if len(s.ops) >= maxOperations {
+		s.ops = s.ops[1:]
+	}
+	op := &operation{Operation: o}
+	s.ops = append(s.ops, op)
+	return op
+}
+
+func (k *keeper) finish(s *slot, op *operation, began time.Time) {
+	op.Done, op.Took = true, uint64(time.Since(began))
+	k.out.operation(s, op)
+}
+
+// signal sends a signal to an instance.
+func (k *keeper) signal(m *wire.Signal) {
+	s := k.slots[m.Instance]
+	if s == nil {
+		s = k.add(newSlot("", m.Instance, wire.StateUnknown))
+		s.mute, s.once = true, true
+	}
+	op := k.begin(s, wire.Operation{Instance: m.Instance, ID: m.Operation, Signal: m.Signal, Scope: m.Scope})
+	if op == nil {
+		return
+	}
+	began := time.Now()
+	sig := syscall.Signal(m.Signal)
+	switch {
+	case s.PID == 0:
+		op.Errno = unix.ESRCH
+	case m.Scope == wire.ScopeMain:
+		op.Method = wire.MethodPidfd
+		op.result(s.PID, k.signalMain(s, sig))
+	case m.Scope == wire.ScopeGroup:
+		if err, ok := k.signalGroup(s, sig); ok {
+			op.Method = wire.MethodGroup
+			op.result(s.PID, err)
+			break
+		}
+		fallthrough // the number is not ours any more: search for what is left
+	default:
+		k.signalTree(s, op, sig)
+		return
+	}
+	k.finish(s, op, began)
+}
+
+func (o *operation) result(pid int, err error) {
+	var r report
+	r.add(named(pid), err)
+	r.into(&o.Operation)
+}
+
+func (k *keeper) signalMain(s *slot, sig syscall.Signal) error {
+	if s.pidfd >= 0 {
+		return unix.PidfdSendSignal(s.pidfd, sig, nil, 0)
+	}
+	k.children.mu.Lock()
+	defer k.children.mu.Unlock()
+	if k.children.byPID[s.PID] == nil {
+		return unix.ESRCH
+	}
+	return unix.Kill(s.PID, sig)
+}
+
+// pidfdProcessGroup makes pidfd_send_signal reach the group the process leads
+// (Linux 6.9).
+const pidfdProcessGroup = 1 << 2
+
+// signalGroup signals the process group; false if that cannot be done without
+// the risk of hitting a stranger.
+func (k *keeper) signalGroup(s *slot, sig syscall.Signal) (error, bool) {
+	if s.pidfd >= 0 {
+		err := unix.PidfdSendSignal(s.pidfd, sig, nil, pidfdProcessGroup)
+		if err != unix.EINVAL {
+			return err, true
+		}
+	}
+	return k.children.killGroup(s.PID, sig)
+}
+
+// signalTree hands the operation to a worker.
+func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
+	began := time.Now()
+	g, r := s.cgroup(k.info.Features), s.root()
+	main := s.dupPidfd()
+	k.trees <- func() {
+		method, rep := signalTree(g, r, main, k.children, sig)
+		closeAll(&main)
+		k.poller.post(func() {
+			op.Method = method
+			rep.into(&op.Operation)
+			k.finish(s, op, began)
+		})
+	}
+}
+
+// dupPidfd is for a worker: the slot's own may be closed before it gets there.
+func (s *slot) dupPidfd() int {
+	if s.pidfd < 0 {
+		return -1
+	}
+	fd, err := unix.FcntlInt(uintptr(s.pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// sweep ends what is left of a dead instance, known or not.
+func (k *keeper) sweep(m *wire.Sweep) {
+	s := k.slots[m.Instance]
+	if s == nil {
+		s = k.add(newSlot("", m.Instance, wire.StateUnknown))
+		s.mute, s.once = true, true
+		s.Cgroup = m.Cgroup
+	}
+	op := k.begin(s, wire.Operation{Instance: m.Instance, ID: m.Operation, Sweep: true})
+	if op == nil {
+		return
+	}
+	began := time.Now()
+	switch {
+	case s.live():
+		op.Errno = unix.EBUSY
+	case s.mute && s.Cgroup != "" && !instanceCgroup(s.Cgroup, s.Instance):
+		op.Errno = unix.EINVAL
+	default:
+		g, r := s.cgroup(k.info.Features), s.root()
+		if s.mute && g.path != "" {
+			g.features = cgroupFeatures(g.path)
+		}
+		main := s.dupPidfd()
+		k.trees <- func() {
+			method, rep, survived := sweep(g, r, main, k.children)
+			closeAll(&main)
+			k.poller.post(func() {
+				op.Method, op.Survived = method, survived
+				rep.into(&op.Operation)
+				k.finish(s, op, began)
+			})
+		}
+		return
+	}
+	k.finish(s, op, began)
+}
+
+// instanceCgroup tells whether path can be the own cgroup of an instance, of
+// this keeper or an earlier one: whatever else it is must not be killed.
+func instanceCgroup(path, instance string) bool {
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && filepath.Base(path) == instance &&
+		strings.HasPrefix(filepath.Base(filepath.Dir(path)), "supd-") && (isCgroup(path) || isGone(path))
+}
+
+func isGone(path string) bool { return unix.Access(path, unix.F_OK) == unix.ENOENT }

@@ -1,0 +1,263 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supd/executor/keeper/wire"
+)
+
+// slot is an instance. The embedded part is what the engine is told.
+type slot struct {
+	wire.Slot
+	ops []*operation // oldest first, at most maxOperations
+
+	gate   int // write end while the gate is closed, else -1
+	status int // read end while the stub may still speak, else -1
+	pidfd  int
+	events int // watched cgroup.events while leftovers live, else -1
+	pipes  [2]pipe
+	merged bool
+	data   []byte // output settings
+
+	executing bool // the stub said it was about to execute
+	dropping  bool // Drop was asked for
+	// mute keeps the slot itself from being told: only its operations are an answer.
+	mute bool
+	// once lets the slot go when it has been told.
+	once  bool
+	dirty bool // in the outbox
+	gone  bool // no longer in the table
+}
+
+// operation is one act and whether its result is still to be told.
+type operation struct {
+	wire.Operation
+	dirty bool
+}
+
+// pipe is one output's read end, which the logger has a copy of.
+type pipe struct {
+	fd       int // -1 if there is none, or it is drained
+	queued   bool
+	attached bool // the present logger has it
+}
+
+func newSlot(service, instance string, state wire.State) *slot {
+	return &slot{
+		Slot: wire.Slot{Service: service, Instance: instance, State: state},
+		gate: -1, status: -1, pidfd: -1, events: -1, pipes: [2]pipe{{fd: -1}, {fd: -1}},
+	}
+}
+
+// live tells whether a process of the slot may live, its stub included.
+func (s *slot) live() bool {
+	switch s.State {
+	case wire.StateParking, wire.StateParked, wire.StateOpening, wire.StateOpen, wire.StateExecFailed:
+		return true
+	}
+	return false
+}
+
+func (s *slot) cgroup(features uint32) cgroup { return cgroup{s.Cgroup, features} }
+
+// closePipes gives up the output of a stub that never ran anything.
+func (s *slot) closePipes() {
+	closeAll(&s.pipes[0].fd, &s.pipes[1].fd)
+	s.StdoutPiped, s.StderrPiped = false, false
+}
+
+func (s *slot) root() root { return root{s.Instance, s.PID, s.StartTime} }
+
+// add puts a slot into the table.
+func (k *keeper) add(s *slot) *slot {
+	k.slots[s.Instance] = s
+	return s
+}
+
+// reply tells about an instance without a slot, through one that lives until then.
+func (k *keeper) reply(service, instance string, state wire.State) *slot {
+	s := k.add(newSlot(service, instance, state))
+	s.once = true
+	k.changed(s)
+	return s
+}
+
+// changed has the slot told to the engine.
+func (k *keeper) changed(s *slot) { k.out.slot(s) }
+
+// statusReady reads what the stub says.
+func (k *keeper) statusReady(s *slot) {
+	var b [16]byte
+	for s.status >= 0 {
+		n, err := unix.Read(s.status, b[:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return
+		case n <= 0:
+			k.poller.drop(&s.status)
+			// The end of file after 'X', without 'E': the program runs.
+			if s.State == wire.StateOpening && s.Failure.Step == 0 && s.executing {
+				s.State, s.Execed = wire.StateOpen, true
+				k.changed(s)
+			}
+			return
+		}
+		k.hear(s, b[:n])
+	}
+}
+
+// hear takes words of the stub: each is written whole, and pipes keep them in order.
+func (k *keeper) hear(s *slot, b []byte) {
+	for len(b) > 0 {
+		switch {
+		case b[0] == 'R' && s.State == wire.StateParking:
+			s.State, s.ParkedAt = wire.StateParked, bootTime()
+			k.changed(s)
+			if s.dropping {
+				k.drop(s)
+			}
+		case b[0] == 'X':
+			s.executing = true
+		case b[0] == 'E' && len(b) >= 10:
+			s.Failure = parseFailure(b)
+			if s.State == wire.StateOpening {
+				s.State = wire.StateExecFailed
+				k.changed(s)
+			}
+			return
+		}
+		b = b[1:]
+	}
+}
+
+// exited takes the proof of the main process's death.
+func (k *keeper) exited(s *slot, e wire.Exit) {
+	k.statusReady(s) // its last words came before its end
+	k.poller.drop(&s.status)
+	closeAll(&s.gate)
+	if s.State == wire.StateOpening && s.Failure.Step == 0 && s.executing {
+		s.Execed = true // the pipe's end may be hidden by a fork under way
+	}
+	s.Exit, s.ExitedAt = e, bootTime()
+	switch {
+	case s.dropping && s.OpenedAt == 0:
+		s.State, s.once = wire.StateDropped, true
+		k.ended(s)
+	case s.ParkedAt == 0 && s.Adoption == 0:
+		s.State = wire.StateParkFailed
+		if s.Failure.Step == 0 {
+			s.Failure.Step = wire.StepLost
+		}
+		k.ended(s)
+	case s.Cgroup != "":
+		k.exitedTree(s, s.cgroup(k.info.Features).populated())
+	default:
+		k.scanner.exits = append(k.scanner.exits, s)
+		k.scan()
+	}
+}
+
+// ended finishes a slot in which nothing of the user's ran.
+func (k *keeper) ended(s *slot) {
+	s.closePipes()
+	if s.Cgroup != "" {
+		s.cgroup(k.info.Features).remove()
+	}
+	k.changed(s)
+}
+
+// exitedTree completes an exit when it is known whether others of its tree live.
+func (k *keeper) exitedTree(s *slot, leftovers bool) {
+	s.State, s.Leftovers = wire.StateExited, leftovers
+	if s.OpenedAt == 0 && s.Adoption == 0 {
+		s.closePipes() // nobody else has them
+	}
+	k.changed(s)
+	switch {
+	case s.Cgroup == "" && leftovers:
+		k.scanner.leftovers = append(k.scanner.leftovers, s)
+		k.scanLater()
+	case s.Cgroup != "":
+		k.watchEmpty(s)
+	}
+	k.release(s)
+}
+
+// watchEmpty removes the cgroup when it is empty, and tells so if it was not.
+func (k *keeper) watchEmpty(s *slot) {
+	g := s.cgroup(k.info.Features)
+	if !s.Leftovers {
+		g.remove()
+		return
+	}
+	fd, err := g.events()
+	if err == nil {
+		s.events = fd
+		err = k.poller.watch(fd, unix.EPOLLPRI, func(uint32) { k.checkEmpty(s) })
+	}
+	if err != nil {
+		k.log.Warn("leftovers of an instance cannot be watched", "service", s.Service, "instance", s.Instance, "error", err)
+	}
+	k.checkEmpty(s)
+}
+
+func (k *keeper) checkEmpty(s *slot) {
+	if s.TreeEmpty || s.events >= 0 && eventsPopulated(s.events) || s.events < 0 && s.cgroup(0).populated() {
+		return
+	}
+	k.poller.drop(&s.events)
+	s.cgroup(k.info.Features).remove()
+	k.treeEmpty(s)
+}
+
+func (k *keeper) treeEmpty(s *slot) {
+	s.TreeEmpty = true
+	k.changed(s)
+}
+
+// release lets a forgotten slot go when its output is drained and told.
+func (k *keeper) release(s *slot) {
+	drained := s.pipes[0].fd < 0 && s.pipes[1].fd < 0
+	if s.gone || !s.Forgotten || s.live() || !drained {
+		return
+	}
+	if s.dirty {
+		s.once = true // after the last Drained is told
+		return
+	}
+	k.remove(s)
+}
+
+// remove takes the slot out of the table.
+func (k *keeper) remove(s *slot) {
+	s.gone = true
+	if k.slots[s.Instance] == s {
+		delete(k.slots, s.Instance)
+	}
+	k.poller.drop(&s.status)
+	k.poller.drop(&s.pidfd)
+	k.poller.drop(&s.events)
+	closeAll(&s.gate, &s.pipes[0].fd, &s.pipes[1].fd)
+	if s.Cgroup != "" && !s.mute {
+		_ = unix.Rmdir(s.Cgroup) // if a sweep was not needed it is gone already
+	}
+}
+
+func parseFailure(b []byte) wire.Failure {
+	return wire.Failure{
+		Step:  wire.Step(min(b[1], byte(wire.StepLost))),
+		Errno: syscall.Errno(binary.LittleEndian.Uint32(b[2:])),
+		Index: int(binary.LittleEndian.Uint32(b[6:]) & (1<<31 - 1)),
+	}
+}
+
+func toExit(ws syscall.WaitStatus, u *syscall.Rusage) wire.Exit {
+	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return wire.Exit{Known: true, Status: ws, CPU: uint64(cpu), MaxRSS: uint64(u.Maxrss)}
+}

@@ -1,0 +1,8 @@
+package stub
+
+import _ "embed"
+
+// Binary is the stub, an ELF executable.
+//
+//go:embed stub_amd64
+var Binary string

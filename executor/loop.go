@@ -1,0 +1,194 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"supd/executor/keeper"
+	"supd/executor/policy"
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// ErrBusy is returned by Command when the inbox is full.
+var ErrBusy = errors.New("the inbox is full")
+
+// ErrKeeperGone ends a loop whose keeper has died. Services live on; the next
+// supd finds them again.
+var ErrKeeperGone = errors.New("the keeper is gone")
+
+// Host is what the loop needs of the keeper beside the core's verbs.
+// *keeper.Client is one.
+type Host interface {
+	Keeper
+	Events() <-chan keeper.Event
+	HostSignalDone(number uint64) error
+}
+
+// LoopConfig is what a loop is made of.
+type LoopConfig struct {
+	Core Config
+	Host Host
+	Log  *slog.Logger
+	// Engine is what the first record says of this engine; its mode is found
+	// out from the keeper's table.
+	Engine event.EngineStartedData
+	// Ready is called on the loop's goroutine after recovery.
+	Ready func(*Core) error
+	// LoggerEvent reads what the logger reports.
+	LoggerEvent func(data []byte) (policy.Note, error)
+	// Reload is called for HUP.
+	Reload func()
+}
+
+// Loop feeds a core from the keeper, from callers and from the clock.
+type Loop struct {
+	LoopConfig
+	core    *Core
+	calls   chan func(*Core) error
+	durable atomic.Uint64
+	moved   chan struct{}
+	info    atomic.Pointer[keeper.Info]
+	mode    atomic.Value // string
+	quit    *QuitError
+	notes   noteLimit
+	done    chan struct{}
+}
+
+// QuitError ends a loop in good order: the last record is appended and all
+// callers have their answers.
+type QuitError struct{ KeepServices bool }
+
+// Error says so.
+func (QuitError) Error() string { return "supd has stopped" }
+
+// callQueue bounds calls that wait for the loop (P9). Commands beyond it are
+// answered busy; reads wait.
+const callQueue = 1024
+
+// NewLoop returns a loop that runs when Run is called.
+func NewLoop(c LoopConfig) *Loop {
+	l := &Loop{LoopConfig: c, calls: make(chan func(*Core) error, callQueue), moved: make(chan struct{}, 1), done: make(chan struct{})}
+	l.LoopConfig.Core.Keeper = c.Host
+	l.LoopConfig.Core.Quit = func(keep bool) { l.quit = &QuitError{keep} }
+	l.core = NewCore(l.LoopConfig.Core)
+	return l
+}
+
+// Run drives the core until ctx ends, the keeper is gone or the run log
+// fails. It must be called once.
+func (l *Loop) Run(ctx context.Context) error {
+	defer close(l.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if err := l.settleTime(timer); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-l.Host.Events():
+			if !ok {
+				return ErrKeeperGone
+			}
+			if err := l.keeperEvent(e); err != nil {
+				return err
+			}
+		case f := <-l.calls:
+			if err := f(l.core); err != nil {
+				return err
+			}
+		case <-l.moved:
+			if err := l.core.SetDurable(event.Seq(l.durable.Load())); err != nil {
+				return err
+			}
+		case <-timer.C:
+		}
+	}
+}
+
+// settleTime carries out what is due and sets the timer to what is next.
+func (l *Loop) settleTime(timer *time.Timer) error {
+	if err := l.core.Pass(); err != nil {
+		return err
+	}
+	if l.quit != nil && l.core.Idle() {
+		return *l.quit
+	}
+	if err := l.core.Tend(); err != nil {
+		return err
+	}
+	if wait, ok := l.core.Next(); ok {
+		timer.Reset(wait)
+	} else {
+		timer.Stop()
+	}
+	return nil
+}
+
+// SetDurable tells the loop how far the journal is durable. It never blocks.
+func (l *Loop) SetDurable(seq event.Seq) {
+	l.durable.Store(uint64(seq))
+	select {
+	case l.moved <- struct{}{}:
+	default:
+	}
+}
+
+// Command hands a command to the loop; reply is called on the loop's
+// goroutine, once or twice, and must not block. It returns ErrBusy at once if
+// the inbox is full.
+func (l *Loop) Command(cmd policy.Command, reply func(event.CommandReply)) error {
+	select {
+	case l.calls <- func(c *Core) error {
+		c.Await(cmd.Request.ID, reply)
+		return c.Step(cmd)
+	}:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+// Input hands the loop an input of its own kind, such as a note. It waits for
+// a place in the queue.
+func (l *Loop) Input(ctx context.Context, in policy.Input) error {
+	return l.Do(ctx, func(c *Core) error { return c.Step(in) })
+}
+
+// Do runs f on the loop's goroutine and waits for it. An error of f ends the
+// loop.
+func (l *Loop) Do(ctx context.Context, f func(*Core) error) error {
+	ran := make(chan error, 1)
+	select {
+	case l.calls <- func(c *Core) error { err := f(c); ran <- err; return err }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+		return fmt.Errorf("cannot reach the engine's loop: it has ended")
+	}
+	select {
+	case err := <-ran:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+		return fmt.Errorf("cannot reach the engine's loop: it has ended")
+	}
+}
+
+// View runs f on the loop's goroutine with the state, which it must not keep.
+func (l *Loop) View(ctx context.Context, f func(s *projector.State, durable event.Seq)) error {
+	return l.Do(ctx, func(c *Core) error { f(c.State(), c.Durable()); return nil })
+}
+
+// Mode is how this engine came to be; empty before the keeper's table came.
+func (l *Loop) Mode() string { m, _ := l.mode.Load().(string); return m }
+
+// KeeperInfo is what the keeper said of itself; nil before its table came.
+func (l *Loop) KeeperInfo() *keeper.Info { return l.info.Load() }

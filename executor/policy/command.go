@@ -1,0 +1,258 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// command accepts a command, or answers why not. The same id again is the
+// same command: it is answered, never done again (P2, R8).
+func (tx *Tx) command(in Command) {
+	req := in.Request
+	if tx.knownCommand(req.ID, contentOf(in), in.Actor) {
+		return
+	}
+	if tx.expired(req.ID) {
+		tx.act(Reply{Command: req.ID, Reply: event.CommandReply{
+			Status: event.ReplyEnded, Command: req.ID, Outcome: event.Expired, Seq: tx.State.Seq(),
+		}})
+		return
+	}
+	if in.Full {
+		tx.act(Reply{Command: req.ID, Reply: event.CommandReply{
+			Status: event.ReplyBusy, Command: req.ID, Reason: event.RejectBusy,
+			Detail: "as many commands are open as journal.inbox allows",
+		}})
+		return
+	}
+	if tx.State.Supd.Stopping != nil && req.Verb != event.VerbShutdown {
+		tx.reject(in, event.RejectShuttingDown, "supd is stopping")
+		return
+	}
+	if why := checkRequest(req, tx.Now); why != "" {
+		tx.reject(in, event.RejectMalformed, why)
+		return
+	}
+	targets, unknown := Resolve(tx.State, req.Patterns)
+	if len(unknown) > 0 {
+		tx.reject(in, event.RejectUnknownService, unknownText(tx.State, unknown))
+		return
+	}
+	r := tx.emitAs(in.Actor, "", "", event.CommandAcceptedData{
+		Command: req.ID, Verb: req.Verb, Patterns: req.Patterns, Targets: targets, Args: req.Args,
+		Client: in.Client, SentAt: req.SentAt,
+	})
+	tx.act(Reply{Command: req.ID, Reply: event.CommandReply{Status: event.ReplyAccepted, Command: req.ID, Seq: r.Seq}})
+	tx.carryOut(in, r, targets)
+}
+
+func contentOf(in Command) string {
+	return projector.Content(in.Actor, in.Request.Verb, in.Request.Patterns, in.Request.Args)
+}
+
+// MaxAhead is how far the time in a command's id may be ahead of supd's clock.
+// A forgotten command's time is the horizon below which ids are expired, so one
+// id from far ahead would make every later command expired.
+const MaxAhead = 5 * time.Minute
+
+// expired tells that an id may be of a command that was forgotten: it is
+// refused, never run (R8). A horizon far ahead is of a clock that was set back.
+func (tx *Tx) expired(id string) bool {
+	ms, now := projector.IDTime(id), tx.Now.Wall.UnixMilli()
+	horizon := tx.State.Horizon
+	if horizon > now+MaxAhead.Milliseconds() {
+		horizon = 0
+	}
+	return ms > 0 && (ms <= horizon || now-ms > projector.EndedAge.Milliseconds())
+}
+
+// knownCommand answers an id that was seen before.
+func (tx *Tx) knownCommand(id, content, actor string) bool {
+	known := ""
+	e, c := tx.State.EndedCommand(id), tx.State.Commands[id]
+	switch {
+	case e != nil:
+		known = e.Content
+	case c != nil:
+		known = c.Content
+	default:
+		return false
+	}
+	switch {
+	case known != content:
+		r := tx.emitAs(actor, "", "", event.CommandRejectedData{
+			Command: &id, Reason: event.RejectIDConflict, Detail: "this id belongs to another command", Count: 1,
+		})
+		tx.act(Reply{Command: id, Reply: event.CommandReply{
+			Status: event.ReplyRejected, Command: id, Seq: r.Seq,
+			Reason: event.RejectIDConflict, Detail: "this id belongs to another command",
+		}})
+	case e != nil:
+		tx.act(Reply{Command: id, Reply: EndedReply(e, e.Seq)})
+	default:
+		tx.act(Reply{Command: id, Reply: event.CommandReply{Status: event.ReplyAccepted, Command: id, Seq: c.Seq}})
+	}
+	return true
+}
+
+func (tx *Tx) reject(in Command, reason, detail string) {
+	id := in.Request.ID
+	r := tx.emitAs(in.Actor, "", "", event.CommandRejectedData{Command: &id, Reason: reason, Detail: clip(detail), Count: 1})
+	tx.act(Reply{Command: id, Reply: event.CommandReply{
+		Status: event.ReplyRejected, Command: id, Reason: reason, Detail: clip(detail), Seq: r.Seq,
+	}})
+}
+
+// checkRequest tells what is wrong with a request; empty if nothing is.
+func checkRequest(req event.CommandRequest, now Now) string {
+	switch ms := projector.IDTime(req.ID); {
+	case ms == 0:
+		return "the command's id is no UUIDv7"
+	case ms > now.Wall.Add(MaxAhead).UnixMilli():
+		return "the time in the command's id is ahead of supd's clock: set the sender's clock right"
+	}
+	switch req.Verb {
+	case event.VerbStart, event.VerbStop, event.VerbRestart:
+	case event.VerbSignal:
+		if _, ok := event.SignalNumber(req.Args[event.ArgSignal]); !ok {
+			return fmt.Sprintf("unknown signal %q: give a name such as HUP or a number from 1 to 64", clip(req.Args[event.ArgSignal]))
+		}
+	case event.VerbShutdown:
+		if len(req.Patterns) > 0 {
+			return "shutdown takes no services"
+		}
+		return ""
+	default:
+		return fmt.Sprintf("unknown verb %q", clip(string(req.Verb)))
+	}
+	if len(req.Patterns) == 0 {
+		return fmt.Sprintf("%s needs at least one service, a pattern, or all", req.Verb)
+	}
+	return ""
+}
+
+// carryOut does what the accepted command asks of each target.
+func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
+	if in.Request.Verb == event.VerbShutdown {
+		tx.shutdown(r.ID, Shutdown{Reason: event.ReasonCommand, KeepServices: in.Request.Args[event.ArgKeepServices] == "true"})
+		return
+	}
+	for _, name := range targets {
+		v := tx.State.Services[name]
+		tx.Touched[name] = true
+		switch in.Request.Verb {
+		case event.VerbStart:
+			tx.want(v, event.Up, in.Actor, r.ID)
+		case event.VerbStop:
+			tx.want(v, event.Down, in.Actor, r.ID)
+			tx.stop(v, event.ReasonCommand, r.ID)
+		case event.VerbRestart:
+			tx.want(v, event.Up, in.Actor, r.ID)
+			tx.stop(v, event.ReasonRestart, r.ID)
+		}
+	}
+}
+
+// want records what a person wants. A scheduled restart ends with it: a
+// person's start does not wait for a backoff.
+func (tx *Tx) want(v *projector.Service, want event.Want, actor, cause string) {
+	if v.Want != want {
+		tx.emitAs(actor, v.Name, cause, event.ServiceWantedData{Want: want, Reason: event.ReasonCommand})
+	}
+	if v.Phase == event.PhaseBackoff {
+		tx.emit(v.Name, cause, event.RestartCancelledData{By: event.ReasonCommand})
+	}
+}
+
+// stop orders the live instance to end; one that is ending already is left to
+// the order it has.
+func (tx *Tx) stop(v *projector.Service, reason, cause string) {
+	if v.Instance == nil || v.Instance.Stop != nil {
+		return
+	}
+	d := event.InstanceStoppingData{
+		Instance: v.Instance.ID, Signal: v.Spec.Stop.Signal, Reason: reason,
+		Deadline: tx.Now.Moment().Add(time.Duration(v.Spec.Stop.Timeout)),
+	}
+	if v.Spec.Stop.Timeout <= 0 {
+		d.Signal = event.Kill
+	}
+	tx.emit(v.Name, cause, d)
+}
+
+// Resolve turns patterns into the sorted names of services: a name, a glob, a
+// replicated service by its base name, or all. It also returns the patterns
+// that match nothing; only "all" may.
+func Resolve(s *projector.State, patterns []string) (targets, unknown []string) {
+	set := map[string]bool{}
+	for _, p := range patterns {
+		found := p == "all"
+		for name, v := range s.Services {
+			if !v.Removed && matches(p, name, v) {
+				set[name], found = true, true
+			}
+		}
+		if !found {
+			unknown = append(unknown, p)
+		}
+	}
+	return slices.Sorted(maps.Keys(set)), unknown
+}
+
+func matches(pattern, name string, v *projector.Service) bool {
+	if pattern == "all" || pattern == name || v.Spec.Replica != nil && pattern == v.Spec.Base {
+		return true
+	}
+	ok, err := path.Match(pattern, name)
+	return err == nil && ok
+}
+
+func unknownText(s *projector.State, unknown []string) string {
+	text := "no service " + strings.Join(unknown, ", ")
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Services)), func(n string) bool { return s.Services[n].Removed })
+	if near := nearest(unknown[0], names); near != "" {
+		return text + fmt.Sprintf("; did you mean %s?", near)
+	}
+	if len(names) == 0 {
+		return text + "; no services are defined"
+	}
+	return text
+}
+
+// nearest finds the name with the smallest edit distance, if it is near
+// enough to be a slip.
+func nearest(word string, names []string) string {
+	best, bestAt := "", 3
+	for _, n := range names {
+		if d := distance(word, n); d < bestAt && d < len(n) {
+			best, bestAt = n, d
+		}
+	}
+	return best
+}
+
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			diagonal, row[j] = row[j], min(row[j]+1, row[j-1]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

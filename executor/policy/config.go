@@ -1,0 +1,78 @@
+package policy
+
+import (
+	"maps"
+	"slices"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// configure applies a configuration: services that are new, gone or changed
+// are acted on, and no other is touched (P7).
+func (tx *Tx) configure(in Configure) {
+	d := event.ConfigAppliedData{
+		Digest: in.Digest, Files: in.Files, Added: []string{}, Removed: []string{}, Changed: []event.ConfigChange{},
+	}
+	next := map[string]Definition{}
+	for _, def := range in.Services {
+		next[def.Name] = def
+		v := tx.State.Services[def.Name]
+		if v == nil || v.Removed {
+			d.Added = append(d.Added, def.Name)
+			continue
+		}
+		if keys, restart := v.Spec.Diff(def.Spec); len(keys) > 0 {
+			action := "live"
+			if restart {
+				action = "restart"
+			}
+			d.Changed = append(d.Changed, event.ConfigChange{Service: def.Name, Keys: keys, Action: action})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		if _, ok := next[name]; !ok && !tx.State.Services[name].Removed {
+			d.Removed = append(d.Removed, name)
+		}
+	}
+	r := tx.emitAs(in.Actor, "", "", d)
+	for _, name := range d.Removed {
+		tx.remove(tx.State.Services[name], r.ID)
+	}
+	for _, name := range d.Added {
+		tx.define(next[name], r.ID)
+	}
+	for _, c := range d.Changed {
+		tx.redefine(tx.State.Services[c.Service], next[c.Service], c.Action == "restart", r.ID)
+	}
+}
+
+func (tx *Tx) remove(v *projector.Service, cause string) {
+	if v.Want == event.Up {
+		tx.emit(v.Name, cause, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonConfig})
+	}
+	if v.Phase == event.PhaseBackoff {
+		tx.emit(v.Name, cause, event.RestartCancelledData{By: event.ReasonConfig})
+	}
+	tx.stop(v, event.ReasonConfig, cause)
+	tx.emit(v.Name, cause, event.ServiceRemovedData{})
+}
+
+// define gives a new service its specification and, by autostart, its first
+// want.
+func (tx *Tx) define(def Definition, cause string) {
+	tx.emit(def.Name, cause, event.ServiceDefinedData{Spec: def.Spec, Digest: def.Spec.Digest()})
+	if v := tx.State.Services[def.Name]; def.Spec.Autostart && v.Want == event.Down {
+		tx.emit(def.Name, cause, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonAutostart})
+	}
+}
+
+// redefine changes a service. A running instance is replaced only if a key
+// changed that it was started with; one that waits for a restart starts with
+// the new specification anyway.
+func (tx *Tx) redefine(v *projector.Service, def Definition, restart bool, cause string) {
+	tx.emit(v.Name, cause, event.ServiceDefinedData{Spec: def.Spec, Digest: def.Spec.Digest()})
+	if restart {
+		tx.stop(v, event.ReasonConfig, cause)
+	}
+}

@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"time"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// Duty is something the state demands of the world now. A duty has a key; the
+// executor carries out each key once at a time, and the keeper carries out
+// each operation once at all, so the same duty may be found again and again.
+type Duty struct {
+	Do        Act
+	Service   string
+	Instance  string
+	Operation string
+	Signal    string
+	Scope     string
+	Cgroup    string
+	// After is the record that must be committed BEFORE the duty is carried
+	// out: durable, or kept for 20 ms (R1, R3). Parking has none: a stub at its
+	// gate is no instance, so it is forked while the records are written.
+	After event.Seq
+	// Urgent duties serve a person who waits; the start limiter lets them pass.
+	Urgent bool
+}
+
+// Act says what a duty does.
+type Act string
+
+// The acts.
+const (
+	ActPark   Act = "park"   // start a stub that waits at its gate
+	ActOpen   Act = "open"   // open the gate: the stub becomes the service
+	ActSignal Act = "signal" // send a signal under an operation's name
+	ActSweep  Act = "sweep"  // end what is left of a tree
+)
+
+// Key tells two duties apart.
+func (d Duty) Key() string {
+	switch d.Do {
+	case ActPark:
+		return "park/" + d.Service
+	case ActOpen:
+		return "open/" + d.Instance
+	}
+	return d.Operation
+}
+
+// Duties lists what the state demands for one service, in order.
+func Duties(s *projector.State, v *projector.Service, now Now) []Duty {
+	switch {
+	case v.Instance != nil:
+		return instanceDuties(s, v, now)
+	case v.Tree != nil:
+		return treeDuties(v, now)
+	case Startable(s, v, now):
+		return []Duty{{Do: ActPark, Service: v.Name, Urgent: len(v.Pending) > 0}}
+	}
+	return nil
+}
+
+func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
+	i := v.Instance
+	if i.Boot != now.Boot {
+		return nil // it cannot exist; recovery settles it
+	}
+	var ds []Duty
+	if i.Running == nil && i.ExecFailed == nil && !i.Adopted {
+		ds = append(ds, Duty{Do: ActOpen, Service: v.Name, Instance: i.ID, After: i.Seq})
+	}
+	signal := func(operation, sig, scope string, after event.Seq) {
+		ds = append(ds, Duty{
+			Do: ActSignal, Service: v.Name, Instance: i.ID, Operation: operation, Signal: sig, Scope: scope, After: after,
+		})
+	}
+	if o := i.Stop; o != nil && o.Killed == nil {
+		switch {
+		case now.Mono >= o.Deadline.Mono:
+			signal(projector.KillOperation(i.ID), event.Kill, event.ScopeTree, o.Seq)
+		case !o.Signaled:
+			signal(projector.StopOperation(i.ID, o.Signal), o.Signal, stopScope(v.Spec.Stop.Mode), o.Seq)
+		}
+	}
+	for _, id := range v.Pending {
+		if c := s.Commands[id]; c.Verb == event.VerbSignal {
+			n, _ := event.SignalNumber(c.Args[event.ArgSignal])
+			signal(projector.SignalOperation(id), event.SignalName(n), event.ScopeMain, c.Seq)
+		}
+	}
+	return ds
+}
+
+// stopScope is where the first signal of a stop goes. For the tree it goes to
+// the main process alone: a main process ends its own children in its own
+// order, and what it leaves gets the signal after it (endTree).
+func stopScope(mode string) string {
+	if mode == event.StopGroup {
+		return event.ScopeGroup
+	}
+	return event.ScopeMain
+}
+
+func treeDuties(v *projector.Service, now Now) []Duty {
+	t := v.Tree
+	switch {
+	case t.Boot != now.Boot:
+		return nil
+	case now.Mono >= t.Stop.Deadline.Mono && now.Mono >= t.Retry:
+		return []Duty{{
+			Do: ActSweep, Service: v.Name, Instance: t.Instance, Cgroup: t.Cgroup,
+			Operation: projector.SweepOperation(t.Instance, t.Sweeps+1), After: t.Stop.Seq,
+		}}
+	case !t.Stop.Signaled && t.Stop.Signal != event.Kill && now.Mono < t.Stop.Deadline.Mono:
+		return []Duty{{
+			Do: ActSignal, Service: v.Name, Instance: t.Instance, Operation: projector.TreeOperation(t.Instance),
+			Signal: t.Stop.Signal, Scope: event.ScopeTree, After: t.Stop.Seq,
+		}}
+	}
+	return nil
+}
+
+// Wait is how long until the service needs a Tick; ok is false if no deadline
+// is ahead of it.
+func Wait(v *projector.Service, now Now) (wait time.Duration, ok bool) {
+	until := func(mono int64) (time.Duration, bool) { return time.Duration(mono - now.Mono), mono > now.Mono }
+	switch {
+	case v.Instance != nil && v.Instance.Stop != nil && !v.Instance.Stuck:
+		o := v.Instance.Stop
+		if o.Killed != nil {
+			return max(0, time.Duration(o.Killed.Mono+int64(StuckAfter)-now.Mono)), true
+		}
+		return until(o.Deadline.Mono)
+	case v.Tree != nil:
+		return until(max(v.Tree.Stop.Deadline.Mono, v.Tree.Retry))
+	case v.Instance == nil && v.Phase == event.PhaseBackoff:
+		wait = Remaining(v.NextStart, now)
+		return wait, wait > 0
+	}
+	return 0, false
+}

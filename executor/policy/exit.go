@@ -1,0 +1,239 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// exited records the proven death of a main process and what follows from it.
+func (tx *Tx) exited(in Exited) {
+	v, i := tx.instance(in.Service, in.Instance)
+	if i == nil {
+		tx.act(Forget{in.Instance}) // recorded before
+		return
+	}
+	tx.emit(v.Name, exitCause(i), exitData(in, v, i, tx.Now))
+	tx.act(Forget{in.Instance})
+	switch {
+	case !in.Leftovers:
+		tx.rest(v)
+	case i.Stop != nil && v.Spec.Stop.Mode == event.StopMain && !tx.startsAgain(v):
+		tx.emit(v.Name, v.LastExit.Record, event.InstanceSweptData{
+			Instance: i.ID, Method: projector.MethodLeft, Killed: []event.Process{}, Survived: in.Left,
+		})
+		tx.rest(v)
+	default:
+		tx.endTree(v, i)
+	}
+}
+
+// startsAgain tells that another instance follows: then nothing of the old one
+// may be left, whatever its stop.mode.
+func (tx *Tx) startsAgain(v *projector.Service) bool {
+	return v.Want == event.Up && !v.Removed && tx.State.Supd.Stopping == nil
+}
+
+func exitCause(i *projector.Instance) string {
+	if i.Stop != nil {
+		return i.Stop.Record
+	}
+	return ""
+}
+
+func exitData(in Exited, v *projector.Service, i *projector.Instance, now Now) event.InstanceExitedData {
+	d := event.InstanceExitedData{
+		Instance: i.ID, Core: in.Core, OOM: in.OOM, Cause: event.CauseUnknown,
+		CPU: event.Duration(in.CPU), MaxRSS: in.MaxRSS, Uptime: event.Duration(uptime(i, now)),
+		Leftovers: in.Leftovers,
+	}
+	switch {
+	case in.Unknown:
+	case in.Signal != "":
+		d.Cause, d.Signal = event.CauseSignaled, &in.Signal
+	default:
+		d.Cause, d.Code = event.CauseExited, &in.Code
+	}
+	d.Expected = i.Stop != nil || successful(v.Spec.SuccessExitCodes, d)
+	return d
+}
+
+// uptime counts from the exec, by the boot clock within a boot and by the
+// wall clock across one (R13).
+func uptime(i *projector.Instance, now Now) time.Duration {
+	from := i.Started
+	if i.Running != nil {
+		from = *i.Running
+	}
+	if i.Boot == now.Boot {
+		return time.Duration(max(0, now.Mono-from.Mono))
+	}
+	return max(0, now.Wall.Sub(from.Wall))
+}
+
+func successful(codes []string, d event.InstanceExitedData) bool {
+	switch {
+	case d.Code != nil:
+		return slices.Contains(codes, strconv.Itoa(*d.Code))
+	case d.Signal != nil:
+		return slices.Contains(codes, *d.Signal)
+	}
+	return false
+}
+
+// endTree ends what the main process left behind, before anything new starts:
+// else the port is still taken. A stop that was asked for gives the rest the
+// same signal and the rest of its time; after a crash there is nothing to
+// wait for.
+func (tx *Tx) endTree(v *projector.Service, i *projector.Instance) {
+	d := event.InstanceStoppingData{
+		Instance: i.ID, Signal: event.Kill, Deadline: tx.Now.Moment(), Reason: event.ReasonRestart,
+	}
+	if o := i.Stop; o != nil {
+		d.Reason = o.Reason
+		if o.Killed == nil && v.Spec.Stop.Mode == event.StopTree && o.Deadline.Mono > tx.Now.Mono && i.Boot == tx.Now.Boot {
+			d.Signal, d.Deadline = o.Signal, o.Deadline
+		}
+	}
+	tx.emit(v.Name, v.LastExit.Record, d)
+}
+
+func (tx *Tx) treeEmpty(in TreeEmpty) {
+	if v := tx.tree(in.Service, in.Instance); v != nil {
+		tx.sweptClean(v, event.InstanceSweptData{Instance: in.Instance, Method: "none", Killed: []event.Process{}})
+	}
+}
+
+func (tx *Tx) swept(in Swept) {
+	v := tx.tree(in.Service, in.Instance)
+	if v == nil {
+		return
+	}
+	d := event.InstanceSweptData{
+		Instance: in.Instance, Method: in.Method, Killed: in.Killed, Survived: in.Survived, Took: event.Duration(in.Took),
+	}
+	if d.Killed == nil {
+		d.Killed = []event.Process{}
+	}
+	tx.sweptClean(v, d)
+}
+
+func (tx *Tx) sweptClean(v *projector.Service, d event.InstanceSweptData) {
+	tx.emit(v.Name, v.Tree.Stop.Record, d)
+	if v.Tree == nil {
+		tx.rest(v)
+	}
+}
+
+func (tx *Tx) tree(service, instance string) *projector.Service {
+	v := tx.State.Services[service]
+	if v == nil || v.Tree == nil || v.Tree.Instance != instance {
+		return nil
+	}
+	return v
+}
+
+// rest decides what becomes of a service whose last process has gone. One that
+// was stopped stays so, or starts again by its want.
+func (tx *Tx) rest(v *projector.Service) {
+	if v.Removed || v.Phase != event.PhaseExited {
+		return
+	}
+	x := v.LastExit
+	finished := v.Spec.Restart == event.RestartNever || v.Spec.Restart == event.RestartOnFailure && x.Expected
+	if finished && x.Ran {
+		tx.emit(v.Name, x.Record, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonCompleted})
+		return
+	}
+	stable := x.Ran && time.Duration(x.Uptime) >= time.Duration(v.Spec.Backoff.ResetAfter) || tx.awaited(v)
+	tx.reschedule(v, x.Record, event.Exit{Code: x.Code, Signal: x.Signal}, x.Exec, stable)
+}
+
+// awaited tells that a person asked for a start while what has now ended was
+// still there: that counts as a start, and does not wait for a backoff.
+func (tx *Tx) awaited(v *projector.Service) bool {
+	return slices.ContainsFunc(v.Pending, func(id string) bool {
+		c := tx.State.Commands[id]
+		return (c.Verb == event.VerbStart || c.Verb == event.VerbRestart) && c.After[v.Name] >= v.Run
+	})
+}
+
+// reschedule decides between another try and giving up.
+func (tx *Tx) reschedule(v *projector.Service, cause string, exit event.Exit, failure *projector.ExecFailure, stable bool) {
+	retries := v.Retries
+	if stable {
+		retries = 0
+	}
+	if failure != nil && hopeless(*failure) {
+		tx.giveUp(v, cause, event.ServiceFatalData{Reason: event.ReasonExec, Retries: retries, Detail: clip(failure.Text())})
+		return
+	}
+	if v.Spec.MaxRetries >= 0 && retries >= v.Spec.MaxRetries || v.Spec.Restart == event.RestartNever {
+		tx.giveUp(v, cause, event.ServiceFatalData{Reason: event.ReasonMaxRetries, Retries: retries, Detail: retryDetail(v, exit, failure)})
+		return
+	}
+	delay := Delay(v.Spec.Backoff, retries+1, tx.Rand)
+	tx.emit(v.Name, cause, event.RestartScheduledData{
+		Retry: retries + 1, Delay: event.Duration(delay), Jitter: tx.Rand, NotBefore: tx.Now.Moment().Add(delay), Exit: exit,
+		Policy: event.RestartPolicy{Restart: v.Spec.Restart, Backoff: v.Spec.Backoff, MaxRetries: v.Spec.MaxRetries},
+	})
+}
+
+func (tx *Tx) giveUp(v *projector.Service, cause string, d event.ServiceFatalData) {
+	r := tx.emit(v.Name, cause, d)
+	tx.emit(v.Name, r.ID, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonFatal})
+}
+
+func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecFailure) string {
+	how := "its exit status is unknown"
+	switch {
+	case failure != nil:
+		how = failure.Text()
+	case exit.Code != nil:
+		how = fmt.Sprintf("it exited with code %d", *exit.Code)
+	case exit.Signal != nil:
+		how = "it was ended by " + *exit.Signal
+	}
+	return clip(fmt.Sprintf("%s; max_retries is %d", how, v.Spec.MaxRetries))
+}
+
+// hopeless tells an exec failure that another try cannot mend: the program is
+// missing (2 ENOENT, 20 ENOTDIR), may not be run (1 EPERM, 13 EACCES), is no
+// program (8 ENOEXEC, 21 EISDIR, 40 ELOOP, 36 ENAMETOOLONG), or the request is
+// wrong (7 E2BIG, 22 EINVAL). Numbers, because they are what records hold;
+// they are the same on every architecture supd is built for.
+func hopeless(f projector.ExecFailure) bool {
+	switch f.Step {
+	case "exec", "chdir", "user", "limits":
+		return slices.Contains([]int{1, 2, 7, 8, 13, 20, 21, 22, 36, 40}, f.Errno)
+	}
+	return false
+}
+
+// Delay is the wait before the n-th restart since a start or a stable time:
+// none before the first, then initial × factor^(n-2) up to max, plus the
+// jitter's share. initial = 0 never waits.
+func Delay(b event.Backoff, n int, rand float64) time.Duration {
+	if n <= 1 || b.Initial <= 0 {
+		return 0
+	}
+	d := float64(b.Initial) * math.Pow(b.Factor, float64(n-2))
+	if limit := float64(b.Max); d > limit || math.IsInf(d, 0) || math.IsNaN(d) {
+		d = limit
+	}
+	return time.Duration(d * (1 + rand*b.Jitter))
+}
+
+// Remaining is how long a scheduled restart still has to wait by the boot
+// clock. The first record of a boot moves schedules to its clock (R13).
+func Remaining(n *projector.NextStart, now Now) time.Duration {
+	if n == nil {
+		return 0
+	}
+	return time.Duration(n.At.Mono - now.Mono)
+}

@@ -1,0 +1,188 @@
+package policy
+
+import (
+	"time"
+
+	"supd/journal/event"
+)
+
+// Input is one thing that happened. Inputs are facts; what follows from them
+// is decided here.
+type Input interface{ input() }
+
+// Command asks for an effect. Patterns are resolved here, against the state.
+type Command struct {
+	Request event.CommandRequest
+	Actor   string
+	Client  *event.Client
+	Full    bool // the inbox holds as many open commands as it may
+}
+
+// Rejected is a request that never was a command.
+type Rejected struct {
+	Actor, Reason, Detail string
+	Command               *string
+	Count                 int
+}
+
+// Denied is an attempt on a subject that the actor may not use.
+type Denied struct {
+	Actor, Subject string
+	Count          int
+}
+
+// Configure applies a configuration that was read and stored (R11). Services
+// are sorted by name.
+type Configure struct {
+	Actor    string
+	Digest   string
+	Files    []event.ConfigFile
+	Services []Definition
+}
+
+// Definition is one service of a configuration.
+type Definition struct {
+	Name string
+	Spec event.Spec
+}
+
+// ConfigRefused says that a configuration was read and is wrong.
+type ConfigRefused struct {
+	Actor  string
+	Errors []event.ConfigError
+}
+
+// Parked is a stub that waits at its gate. It is not an instance (R3).
+type Parked struct {
+	Service, Instance string
+	PID               int
+	StartTime         uint64
+	Cgroup            string
+	SpecDigest        string // of the specification the stub was given; the core knows it
+}
+
+// ParkFailed says that no stub got as far as its gate: there is no instance,
+// and no exit follows.
+type ParkFailed ExecFailed
+
+// ParkEnded says that a stub was let go.
+type ParkEnded struct{ Service, Instance string }
+
+// Executed says that the stub has become the service's program.
+type Executed struct{ Service, Instance string }
+
+// ExecFailed says that the stub could not; its exit follows.
+type ExecFailed struct {
+	Service, Instance, Step, Path, Error string
+	Errno                                int
+}
+
+// Exited is the proven death of a main process (R4). Leftovers tells that
+// members of its tree are alive. Unknown: the kernel could not tell how.
+type Exited struct {
+	Service, Instance string
+	Unknown           bool
+	Code              int
+	Signal            string // empty: it exited
+	Core, OOM         bool
+	CPU               time.Duration
+	MaxRSS            int64
+	Leftovers         bool
+	Left              int // how many, where they are counted
+}
+
+// Signaled is the result of a named signal operation.
+type Signaled struct {
+	Service, Instance, Operation, Signal, Scope, Result string
+	PIDs                                                []int
+	Errno                                               int
+}
+
+// TreeEmpty says that the tree of an ended instance has emptied by itself.
+type TreeEmpty struct{ Service, Instance string }
+
+// Swept is the result of ending a tree, under an operation's name.
+type Swept struct {
+	Service, Instance, Operation, Method string
+	Killed                               []event.Process
+	Survived                             int
+	Took                                 time.Duration
+}
+
+// Adopted says that the keeper holds an instance again that it did not start.
+type Adopted struct {
+	Service, Instance, By, Output string
+	PID                           int
+	StartTime                     uint64
+}
+
+// Lost says that an instance the state believed alive is gone, and nobody
+// saw how it ended.
+type Lost struct {
+	Service, Instance string
+	Leftovers         bool
+}
+
+// Forgotten says that the keeper has no instance of this id.
+type Forgotten struct{ Service, Instance string }
+
+// Tick says that time has passed for a service: a deadline of it is due.
+type Tick struct{ Service string }
+
+// Shutdown asks supd to end in good order.
+type Shutdown struct {
+	Reason       string // signal, command
+	KeepServices bool
+	Forced       bool // do not wait: KILL
+}
+
+// Started opens the life of an engine.
+type Started struct {
+	Engine event.EngineStartedData
+	Keeper event.KeeperStartedData
+	Logger *event.LoggerStartedData
+}
+
+// LoggerStarted says that a logger drains output now.
+type LoggerStarted struct{ Logger event.LoggerStartedData }
+
+// Settle compares what the state believes with what the keeper found, and with
+// the results of signals that no engine has heard yet.
+type Settle struct {
+	Found    []Found
+	Signaled []Signaled
+}
+
+// Note is a record that something else decided: output gaps, journal health.
+type Note struct {
+	Subject string
+	Data    event.Data
+}
+
+// Base asks for the state to be written into the journal.
+type Base struct{}
+
+func (Command) input()       {}
+func (Rejected) input()      {}
+func (Denied) input()        {}
+func (Configure) input()     {}
+func (ConfigRefused) input() {}
+func (Parked) input()        {}
+func (ParkFailed) input()    {}
+func (Executed) input()      {}
+func (ExecFailed) input()    {}
+func (Exited) input()        {}
+func (Signaled) input()      {}
+func (TreeEmpty) input()     {}
+func (Swept) input()         {}
+func (Adopted) input()       {}
+func (Lost) input()          {}
+func (ParkEnded) input()     {}
+func (Forgotten) input()     {}
+func (Tick) input()          {}
+func (Shutdown) input()      {}
+func (Started) input()       {}
+func (LoggerStarted) input() {}
+func (Settle) input()        {}
+func (Note) input()          {}
+func (Base) input()          {}

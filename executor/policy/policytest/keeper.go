@@ -1,0 +1,119 @@
+package policytest
+
+import (
+	"maps"
+	"slices"
+
+	"supd/executor/policy"
+)
+
+// Adopt has the keeper hold an instance that an earlier one started.
+func (w *World) Adopt(service, instance string) {
+	if w.slots[instance] != nil {
+		return
+	}
+	p := w.processes[instance]
+	if p == nil || !p.running || p.boot != w.Now.Boot {
+		w.tell(policy.Lost{Service: service, Instance: instance, Leftovers: p != nil && p.tree && p.boot == w.Now.Boot})
+		return
+	}
+	w.slots[instance] = &slot{executed: true, adopted: true, results: map[string]policy.Signaled{}}
+	w.tell(*p.adopted())
+}
+
+func (p *process) adopted() *policy.Adopted {
+	return &policy.Adopted{
+		Service: p.service, Instance: p.instance, By: "keeper", Output: "attached", PID: p.pid, StartTime: uint64(p.pid),
+	}
+}
+
+// NewEngine loses what was not delivered, as the death of an engine does, and
+// returns what the next engine is told first.
+func (w *World) NewEngine() policy.Settle {
+	w.Queue = nil
+	var in policy.Settle
+	for _, id := range slices.Sorted(maps.Keys(w.slots)) {
+		s, p := w.slots[id], w.processes[id]
+		f := policy.Found{
+			Service: p.service, Instance: id, GateClosed: p.gate, Executed: s.executed,
+			ExecFailed: s.execFailed, Exited: s.exited, TreeEmpty: s.treeEmpty,
+		}
+		if s.adopted {
+			f.Adopted = p.adopted()
+		}
+		in.Found = append(in.Found, f)
+		for _, o := range s.order {
+			in.Signaled = append(in.Signaled, s.results[o])
+		}
+	}
+	return in
+}
+
+// NewKeeper loses the keeper: stubs at their gates end, programs live on.
+func (w *World) NewKeeper() {
+	w.Keeper++
+	w.slots, w.Queue = map[string]*slot{}, nil
+	for _, p := range w.processes {
+		p.gate = false
+	}
+}
+
+// Reboot ends everything.
+func (w *World) Reboot() {
+	w.NewKeeper()
+	for _, p := range w.processes {
+		p.running, p.tree = false, false
+	}
+	w.boot()
+	w.Now.Mono = int64(w.boots)
+}
+
+// Perform carries out a duty; id names the instance of a new stub.
+func (w *World) Perform(d policy.Duty, id, digest string) {
+	switch d.Do {
+	case policy.ActPark:
+		w.Park(d.Service, id, digest)
+	case policy.ActOpen:
+		w.Open(d.Instance)
+	case policy.ActSignal:
+		w.Signal(d.Instance, d.Operation, d.Signal, d.Scope)
+	case policy.ActSweep:
+		w.Sweep(d.Instance, d.Operation)
+	}
+}
+
+// Effect carries out what a decision asks of the keeper beside its duties.
+func (w *World) Effect(e policy.Effect) {
+	switch e := e.(type) {
+	case policy.Drop:
+		w.Drop(e.Instance)
+	case policy.Forget:
+		w.Forget(e.Instance)
+	case policy.Adopt:
+		w.Adopt(e.Service, e.Instance)
+	case policy.Stranger:
+		w.Kill(e.Instance)
+	}
+}
+
+// Running lists the instances of a service whose programs run.
+func (w *World) Running(service string) []string {
+	var ids []string
+	for _, p := range w.sorted() {
+		if p.service == service && p.running {
+			ids = append(ids, p.instance)
+		}
+	}
+	return ids
+}
+
+// Stubs counts the stubs that wait at their gates for a service.
+func (w *World) Stubs(service string) int {
+	n := 0
+	for _, p := range w.processes {
+		if p.service == service && p.gate {
+			n++
+		}
+	}
+	return n
+}

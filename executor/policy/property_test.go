@@ -1,0 +1,258 @@
+package policy_test
+
+import (
+	"fmt"
+	"time"
+
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"supd/executor/policy"
+	"supd/executor/policy/policytest"
+	"supd/journal/event"
+)
+
+// TestRandomHistories drives supd and a model of the world with whatever may
+// happen, in any order, with engines, keepers and boots that come and go. The
+// bench checks the promises after each decision; at the end the world must
+// come to rest where the wants say.
+func TestRandomHistories(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := newHistory(t)
+		for range rapid.IntRange(10, 120).Draw(t, "steps") {
+			h.step()
+		}
+		h.finish()
+	})
+}
+
+type history struct {
+	*bench
+	t      *rapid.T
+	sent   []policy.Command
+	traces []string
+}
+
+func newHistory(t *rapid.T) *history {
+	h := &history{t: t}
+	h.bench = newBench(func(format string, args ...any) {
+		t.Helper()
+		t.Fatalf(format+"\n%s", append(args, h.traces)...)
+	})
+	h.w.Behave = h.behaviour
+	h.boot(policy.Settle{})
+	for i := range rapid.IntRange(1, 3).Draw(t, "services") {
+		h.config[fmt.Sprintf("s%d", i)] = h.spec(i)
+	}
+	h.configure()
+	return h
+}
+
+func (h *history) trace(format string, args ...any) {
+	h.traces = append(h.traces, fmt.Sprintf("%d: "+format+"\n", append([]any{h.s.Seq()}, args...)...))
+}
+
+func (h *history) spec(i int) event.Spec {
+	t, s := h.t, baseSpec(fmt.Sprintf("s%d", i))
+	s.Autostart = rapid.Bool().Draw(t, "autostart")
+	s.Restart = rapid.SampledFrom([]string{"always", "always", "on-failure", "never"}).Draw(t, "restart")
+	s.MaxRetries = rapid.SampledFrom([]int{-1, -1, 0, 2}).Draw(t, "max_retries")
+	s.Stop.Mode = rapid.SampledFrom([]string{"tree", "tree", "group", "main"}).Draw(t, "mode")
+	s.Stop.Timeout = event.Duration(rapid.SampledFrom([]time.Duration{0, time.Second, 10 * time.Second}).Draw(t, "timeout"))
+	s.Nice = rapid.IntRange(0, 1).Draw(t, "nice")
+	return s
+}
+
+func (h *history) behaviour(string) policytest.Behaviour {
+	one := func(in int, what string) bool { return rapid.IntRange(1, in).Draw(h.t, what) == 1 }
+	b := policytest.Behaviour{
+		Stubborn: one(4, "stubborn"), Unkillable: one(20, "unkillable"), Leaves: one(3, "leaves"),
+		SweepsInVain: rapid.SampledFrom([]int{0, 0, 0, 2}).Draw(h.t, "vain"),
+	}
+	if one(8, "exec-fails") {
+		b.ExecErrno = rapid.SampledFrom([]int{2, 11}).Draw(h.t, "errno")
+	}
+	if one(10, "park-fails") {
+		b.ParkErrno = rapid.SampledFrom([]int{11, 24}).Draw(h.t, "errno")
+	}
+	return b
+}
+
+func (h *history) pick() string { return rapid.SampledFrom(h.names()).Draw(h.t, "service") }
+
+func (h *history) step() {
+	h.rand = rapid.Float64Range(0, 0.999).Draw(h.t, "chance")
+	if len(h.names()) == 0 {
+		h.config["s0"] = h.spec(0)
+		h.configure()
+	}
+	switch n := rapid.IntRange(0, 99).Draw(h.t, "what"); {
+	case n < 22:
+		h.command()
+	case n < 50:
+		h.tell()
+	case n < 72:
+		name := h.pick()
+		h.trace("act %s", name)
+		h.act(name)
+	case n < 80:
+		d := rapid.SampledFrom([]time.Duration{time.Millisecond, 600 * time.Millisecond, 5 * time.Second, 11 * time.Second}).Draw(h.t, "time")
+		h.trace("advance %s", d)
+		h.w.Advance(d)
+		for _, name := range h.names() {
+			h.decide(policy.Tick{Service: name})
+		}
+	case n < 88:
+		name := h.pick()
+		h.trace("exit %s", name)
+		h.w.Exit(name, rapid.IntRange(0, 1).Draw(h.t, "code"))
+	case n < 91:
+		i := rapid.IntRange(0, 2).Draw(h.t, "which")
+		name := fmt.Sprintf("s%d", i)
+		h.trace("configure %s", name)
+		if delete(h.config, name); rapid.Bool().Draw(h.t, "defined") {
+			h.config[name] = h.spec(i)
+		}
+		h.configure()
+	case n < 92:
+		h.decide(policy.Base{})
+	default:
+		h.restart(n)
+	}
+}
+
+// tell delivers what the keeper tells: usually the oldest, sometimes out of
+// turn between instances, sometimes twice.
+func (h *history) tell() {
+	q := h.w.Queue
+	if len(q) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(q)-1).Draw(h.t, "turn")
+	for j := range i { // never before an older one of the same instance
+		if instanceOf(q[j]) == instanceOf(q[i]) {
+			i = j
+			break
+		}
+	}
+	in := q[i]
+	h.w.Queue = append(q[:i:i], q[i+1:]...)
+	h.trace("tell %T %v", in, in)
+	h.decide(in)
+	if rapid.IntRange(0, 5).Draw(h.t, "twice") == 0 {
+		h.decide(in)
+	}
+}
+
+func instanceOf(in policy.Input) string {
+	switch in := in.(type) {
+	case policy.Parked:
+		return in.Instance
+	case policy.ParkFailed:
+		return in.Instance
+	case policy.ParkEnded:
+		return in.Instance
+	case policy.Executed:
+		return in.Instance
+	case policy.ExecFailed:
+		return in.Instance
+	case policy.Exited:
+		return in.Instance
+	case policy.Signaled:
+		return in.Instance
+	case policy.Swept:
+		return in.Instance
+	case policy.TreeEmpty:
+		return in.Instance
+	case policy.Adopted:
+		return in.Instance
+	case policy.Lost:
+		return in.Instance
+	case policy.Forgotten:
+		return in.Instance
+	}
+	return ""
+}
+
+func (h *history) command() {
+	if len(h.sent) > 0 && rapid.IntRange(0, 4).Draw(h.t, "again") == 0 {
+		cmd := rapid.SampledFrom(h.sent).Draw(h.t, "sent")
+		h.trace("again %s", cmd.Request.ID)
+		before := len(h.log)
+		h.decide(cmd)
+		if len(h.log) != before {
+			h.fail("P2: the same command again wrote records")
+		}
+		return
+	}
+	verb := rapid.SampledFrom([]event.Verb{"start", "start", "stop", "stop", "restart", "signal"}).Draw(h.t, "verb")
+	cmd := policy.Command{Actor: "uid-0", Request: event.CommandRequest{
+		ID: h.id(), Verb: verb, Patterns: []string{rapid.SampledFrom(append(h.names(), "all", "s*")).Draw(h.t, "target")},
+	}}
+	if verb == event.VerbSignal {
+		cmd.Request.Args = map[string]string{event.ArgSignal: "HUP"}
+	}
+	h.trace("%s %v", verb, cmd.Request.Patterns)
+	h.decide(cmd)
+	if h.accepted[cmd.Request.ID] {
+		h.sent = append(h.sent, cmd)
+	}
+}
+
+func (h *history) restart(n int) {
+	switch {
+	case n < 95:
+		h.trace("engine dies")
+		h.boot(h.w.NewEngine())
+	case n < 97:
+		h.trace("all are lost")
+		h.w.NewKeeper()
+		h.boot(policy.Settle{})
+	case n < 98:
+		h.trace("reboot")
+		h.w.Reboot()
+		h.boot(policy.Settle{})
+	default:
+		h.trace("shutdown")
+		h.decide(policy.Shutdown{
+			Reason: "signal", Forced: rapid.Bool().Draw(h.t, "forced"), KeepServices: rapid.Bool().Draw(h.t, "keep"),
+		})
+		if rapid.Bool().Draw(h.t, "completes") {
+			h.w.Release()
+			h.calm(time.Minute)
+			if !h.s.Supd.Stopped {
+				h.fail("an orderly end does not come: %s", h.s.Canonical())
+			}
+		}
+		h.w.NewKeeper()
+		h.boot(policy.Settle{})
+	}
+}
+
+// finish ends the unrest and looks where everything came to rest.
+func (h *history) finish() {
+	h.trace("finish")
+	h.w.Release()
+	h.w.Behave = nil
+	h.calm(5 * time.Minute)
+	if len(h.s.Commands) > 0 {
+		h.fail("P2: commands never end: %s", h.s.Canonical())
+	}
+	for _, name := range h.names() {
+		v := h.s.Services[name]
+		running := h.w.Running(name)
+		switch {
+		case v.Want == event.Up && (v.Phase != event.PhaseRunning || len(running) != 1 || running[0] != v.Instance.ID):
+			h.fail("%s is wanted and %s; %v run", name, v.Phase, running)
+		case v.Want == event.Down && (!v.Settled() || len(running) > 0):
+			h.fail("%s is not wanted and %s; %v run", name, v.Phase, running)
+		}
+	}
+	for id := range h.accepted {
+		if h.ended[id] != 1 {
+			h.fail("P2: command %s ended %d times", id, h.ended[id])
+		}
+	}
+	h.replay()
+}

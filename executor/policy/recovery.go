@@ -1,0 +1,323 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// The recovery table. An engine that starts compares what the journal says
+// with what the keeper holds; each item in doubt is settled by one row, and
+// the row is recorded. What is not in the table needs nothing: its duty is in
+// the state and is simply found again.
+//
+//	row  recorded                      found                        done
+//	1    starting, gate not known open gate closed                  duty opens it
+//	2    live, not seen to run         executed                     instance.running
+//	3    live                          ended, status kept           instance.exited
+//	4    live, this boot               keeper does not know it      adopt it; row 5 or 6
+//	5    live                          adopted                      instance.adopted, same run
+//	6    live                          gone                         instance.exited, unknown; its tree is swept
+//	7    live or tree, another boot    cannot exist                 instance.exited, unknown; swept
+//	8    nothing                       stub at its gate             gate closed: it never was an instance
+//	9    nothing                       process with our tag         ended: no record authorised it
+//	10   a signal perhaps sent         the keeper that knew is gone instance.signaled unknown; the deadline escalates
+//	11   command accepted, not ended   —                            goes on by its wants
+//	12   tree being ended              ended, status kept           duty sweeps it
+const (
+	rowGateClosed   = 1
+	rowExecuted     = 2
+	rowExited       = 3
+	rowAdopt        = 4
+	rowAdopted      = 5
+	rowGone         = 6
+	rowReboot       = 7
+	rowParkedStub   = 8
+	rowStranger     = 9
+	rowSignal       = 10
+	rowCommand      = 11
+	rowTree         = 12
+	foundNothing    = "the keeper does not know it"
+	foundOtherBoot  = "another boot"
+	foundUnrecorded = "not recorded"
+)
+
+// Found is one instance that the keeper holds.
+type Found struct {
+	Service, Instance string
+	GateClosed        bool // a stub at its gate
+	Executed          bool // seen, or adopted
+	Adopted           *Adopted
+	ExecFailed        *ExecFailed
+	Exited            *Exited
+	TreeEmpty         bool // and nothing is left of it
+}
+
+// Adopt asks the keeper to hold an instance that it did not start.
+type Adopt struct {
+	Service, Instance, Cgroup string
+	PID                       int
+	StartTime                 uint64
+}
+
+// Stranger asks the keeper to end a process that no record authorised.
+type Stranger struct{ Service, Instance string }
+
+func (Adopt) effect()    {}
+func (Stranger) effect() {}
+
+// started opens an engine's life, or finds that supd had already ended and
+// only its keeper does not know yet.
+func (tx *Tx) started(in Started) {
+	k := tx.State.Supd.Keeper
+	same := k != nil && k.PID == in.Keeper.PID && k.StartTime == in.Keeper.StartTime && tx.State.Supd.Boot == tx.Now.Boot
+	if same && tx.State.Supd.Stopped {
+		tx.act(Quit{KeepServices: tx.anyLive()})
+		return
+	}
+	r := tx.emit("", "", in.Engine)
+	if !same {
+		tx.emit("", r.ID, in.Keeper)
+	}
+	if !same {
+		for _, c := range tx.openCommands() {
+			if c.Verb == event.VerbShutdown { // it was cut short, and this supd goes on
+				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
+			}
+		}
+	}
+	if in.Logger != nil {
+		tx.emit("", r.ID, *in.Logger)
+	}
+}
+
+// settle carries out the recovery table.
+func (tx *Tx) settle(in Settle) {
+	for _, s := range in.Signaled {
+		tx.signaled(s) // before an exit could say that there was nothing to signal
+	}
+	found := map[string]Found{}
+	for _, f := range in.Found {
+		found[f.Instance] = f
+	}
+	for _, id := range slices.Sorted(maps.Keys(found)) {
+		tx.settleFound(found[id])
+	}
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		v := tx.State.Services[name]
+		tx.Touched[name] = true
+		_, held := found[liveID(v)]
+		switch {
+		case liveID(v) == "" || held:
+		case liveBoot(v) != tx.Now.Boot:
+			tx.settleReboot(v)
+		case v.Instance != nil:
+			tx.settled(rowAdopt, name, v.Instance.ID, foundNothing, "adopt")
+			tx.act(Adopt{
+				Service: name, Instance: v.Instance.ID, Cgroup: v.Instance.Cgroup,
+				PID: v.Instance.PID, StartTime: v.Instance.StartTime,
+			})
+		}
+	}
+	tx.endResolved()
+	for _, c := range tx.openCommands() {
+		tx.settled(rowCommand, "", "", "command "+c.ID+" not ended", "goes on")
+	}
+}
+
+func liveID(v *projector.Service) string {
+	switch {
+	case v.Instance != nil:
+		return v.Instance.ID
+	case v.Tree != nil:
+		return v.Tree.Instance
+	}
+	return ""
+}
+
+func liveBoot(v *projector.Service) string {
+	if v.Instance != nil {
+		return v.Instance.Boot
+	}
+	return v.Tree.Boot
+}
+
+func (tx *Tx) settled(row int, service, instance, found, done string) {
+	tx.emit("", "", event.RecoverySettledData{Row: row, Service: service, Instance: instance, Found: found, Done: done})
+}
+
+// settleFound settles one instance that the keeper holds.
+func (tx *Tx) settleFound(f Found) {
+	v, i := tx.instance(f.Service, f.Instance)
+	switch {
+	case i == nil:
+		tx.settleUnrecorded(f)
+		return
+	case f.GateClosed:
+		tx.settled(rowGateClosed, v.Name, i.ID, "gate closed", "open it")
+		return
+	}
+	if f.Adopted != nil && !i.Adopted {
+		tx.adopted(*f.Adopted) // the engine that asked died before it heard
+	}
+	if f.Executed && i.Running == nil {
+		tx.settled(rowExecuted, v.Name, i.ID, "executed", "record it")
+		tx.executed(Executed{v.Name, i.ID})
+	}
+	if f.ExecFailed != nil {
+		tx.execFailed(*f.ExecFailed)
+	}
+	if f.Exited != nil {
+		tx.settled(rowExited, v.Name, i.ID, "ended", "record it")
+		tx.exited(*f.Exited)
+	}
+}
+
+func (tx *Tx) settleUnrecorded(f Found) {
+	v := tx.State.Services[f.Service]
+	switch {
+	case v != nil && v.Tree != nil && v.Tree.Instance == f.Instance:
+		tx.settled(rowTree, f.Service, f.Instance, "tree being ended", "go on")
+		if f.TreeEmpty {
+			tx.treeEmpty(TreeEmpty{f.Service, f.Instance})
+		}
+	case f.GateClosed:
+		tx.settled(rowParkedStub, f.Service, f.Instance, foundUnrecorded, "close its gate")
+		tx.act(Drop{f.Instance})
+	case f.Exited != nil:
+		tx.act(Forget{f.Instance}) // its exit is recorded
+	default:
+		tx.settled(rowStranger, f.Service, f.Instance, foundUnrecorded, "end it")
+		tx.act(Stranger{f.Service, f.Instance})
+	}
+}
+
+// settleReboot ends what another boot has taken with it.
+func (tx *Tx) settleReboot(v *projector.Service) {
+	id := liveID(v)
+	tx.settled(rowReboot, v.Name, id, foundOtherBoot, "record its end")
+	if v.Instance != nil {
+		tx.doubtCommands(v, v.Instance)
+		tx.exited(Exited{Service: v.Name, Instance: id, Unknown: true})
+		return
+	}
+	tx.swept(Swept{Service: v.Name, Instance: id, Method: "reboot"})
+}
+
+// forgotten asks for an instance that the state believes alive and the keeper
+// does not know (row 4, found late).
+func (tx *Tx) forgotten(in Forgotten) {
+	v, i := tx.instance(in.Service, in.Instance)
+	if i == nil {
+		return
+	}
+	tx.act(Adopt{Service: v.Name, Instance: i.ID, Cgroup: i.Cgroup, PID: i.PID, StartTime: i.StartTime})
+}
+
+// adopted follows an Adopt that found the process. Signals whose fate only
+// the lost keeper knew are not sent again (R4).
+func (tx *Tx) adopted(in Adopted) {
+	v, i := tx.instance(in.Service, in.Instance)
+	if i == nil {
+		return
+	}
+	tx.settled(rowAdopted, v.Name, i.ID, fmt.Sprintf("pid %d lives", in.PID), "adopted")
+	tx.emit(v.Name, i.Record, event.InstanceAdoptedData{
+		Instance: i.ID, PID: in.PID, StartTime: in.StartTime, By: in.By, Output: in.Output,
+	})
+	tx.executed(Executed{v.Name, i.ID})
+	// KILL is no matter of doubt: a process that lives has not had it, or will
+	// not notice a second one.
+	if o := i.Stop; o != nil && !o.Signaled && o.Killed == nil && o.Signal != event.Kill {
+		tx.doubtSignal(v, i, o.Record, projector.StopOperation(i.ID, o.Signal), o.Signal, stopScope(v.Spec.Stop.Mode))
+	}
+	tx.doubtCommands(v, i)
+}
+
+// doubtCommands ends the signal commands whose fate is not known.
+func (tx *Tx) doubtCommands(v *projector.Service, i *projector.Instance) {
+	for _, id := range slices.Clone(v.Pending) {
+		if c := tx.State.Commands[id]; c.Verb == event.VerbSignal {
+			n, _ := event.SignalNumber(c.Args[event.ArgSignal])
+			tx.doubtSignal(v, i, c.Record, projector.SignalOperation(id), event.SignalName(n), event.ScopeMain)
+		}
+	}
+}
+
+// lost records the end of an instance that nobody saw.
+func (tx *Tx) lost(in Lost) {
+	v, i := tx.instance(in.Service, in.Instance)
+	if i == nil {
+		return
+	}
+	tx.doubtCommands(v, i)
+	tx.settled(rowGone, v.Name, i.ID, fmt.Sprintf("pid %d is gone", i.PID), "record its end as unknown")
+	tx.exited(Exited{Service: v.Name, Instance: i.ID, Unknown: true, Leftovers: in.Leftovers})
+}
+
+func (tx *Tx) doubtSignal(v *projector.Service, i *projector.Instance, cause, operation, signal, scope string) {
+	tx.settled(rowSignal, v.Name, i.ID, "signal "+operation+" perhaps sent", "not sent again")
+	tx.emit(v.Name, cause, event.InstanceSignaledData{
+		Instance: i.ID, Operation: operation, Signal: signal, Scope: scope, PIDs: []int{}, Result: ResultUnknown,
+	})
+}
+
+// Results of a signal.
+const (
+	ResultSent    = "sent"
+	ResultGone    = "gone"
+	ResultFailed  = "failed"
+	ResultUnknown = "unknown"
+)
+
+// signaled records what came of a signal, once.
+func (tx *Tx) signaled(in Signaled) {
+	v := tx.State.Services[in.Service]
+	if v == nil || !expectsSignal(tx.State, v, in) {
+		return
+	}
+	d := event.InstanceSignaledData{
+		Instance: in.Instance, Operation: in.Operation, Signal: in.Signal, Scope: in.Scope,
+		PIDs: in.PIDs, Result: in.Result, Errno: in.Errno,
+	}
+	if d.PIDs == nil {
+		d.PIDs = []int{}
+	}
+	tx.emit(v.Name, signalCause(tx.State, v, in), d)
+}
+
+// expectsSignal tells whether this result is news to the state.
+func expectsSignal(s *projector.State, v *projector.Service, in Signaled) bool {
+	for _, id := range v.Pending {
+		if in.Operation == projector.SignalOperation(id) {
+			return true
+		}
+	}
+	if t := v.Tree; t != nil && t.Instance == in.Instance {
+		return in.Operation == projector.TreeOperation(t.Instance) && !t.Stop.Signaled
+	}
+	i := v.Instance
+	if i == nil || i.ID != in.Instance || i.Stop == nil || i.Stop.Killed != nil {
+		return false
+	}
+	return in.Operation == projector.KillOperation(i.ID) ||
+		in.Operation == projector.StopOperation(i.ID, i.Stop.Signal) && !i.Stop.Signaled
+}
+
+func signalCause(s *projector.State, v *projector.Service, in Signaled) string {
+	for _, id := range v.Pending {
+		if in.Operation == projector.SignalOperation(id) {
+			return s.Commands[id].Record
+		}
+	}
+	switch {
+	case v.Instance != nil && v.Instance.Stop != nil:
+		return v.Instance.Stop.Record
+	case v.Tree != nil:
+		return v.Tree.Stop.Record
+	}
+	return ""
+}

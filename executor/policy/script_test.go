@@ -1,0 +1,220 @@
+package policy_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"supd/executor/policy"
+	"supd/journal/event"
+)
+
+// command carries out one line of a script.
+func (p *player) command(words []string) {
+	args, o := options(words[1:])
+	arg := func(i int) string {
+		if i < len(args) {
+			return args[i]
+		}
+		return ""
+	}
+	switch verb := words[0]; verb {
+	case "define":
+		p.config[args[0]] = p.spec(args[0], o)
+		p.configure()
+	case "undefine":
+		delete(p.config, args[0])
+		p.configure()
+	case "start", "stop", "restart", "signal", "shutdown", "dance":
+		p.request(verb, args, o)
+	case "advance":
+		p.w.Advance(p.duration(args[0]))
+	case "clock": // the wall clock is set; the boot clock is not
+		p.w.Now.Wall = p.w.Now.Wall.Add(p.duration(args[0]))
+	case "chance":
+		_, _ = fmt.Sscan(args[0], &p.rand)
+	case "term":
+		p.decide(policy.Shutdown{Reason: "signal", Forced: arg(0) == "again", KeepServices: arg(0) == "keep"})
+	case "engine":
+		p.engine(o)
+	case "settle":
+		p.decide(p.settle(args))
+	case "base":
+		p.decide(policy.Base{})
+	case "degraded":
+		p.decide(policy.Note{Data: event.JournalDegradedData{Why: "disk", Since: p.w.Now.Wall}})
+	case "refused":
+		p.decide(policy.ConfigRefused{Actor: "uid-0", Errors: []event.ConfigError{{File: "supd.toml", Line: 1, Message: "no"}}})
+	case "rejected":
+		p.decide(policy.Rejected{Actor: "uid-7", Reason: event.RejectMalformed, Detail: strings.Repeat("é", 200), Count: 3})
+	case "denied":
+		p.decide(policy.Denied{Actor: "uid-7", Subject: "sup.n.cmd.uid-0.web", Count: 2})
+	case "logger":
+		p.decide(policy.LoggerStarted{Logger: event.LoggerStartedData{PID: 3}})
+	case "want": // what the state says of a command now
+		p.say(args[0])
+	default:
+		p.decide(p.fact(verb, arg(0), arg(1), o))
+	}
+}
+
+func (p *player) say(name string) {
+	id := p.ids[name]
+	switch e := p.s.EndedCommand(id); {
+	case e != nil:
+		p.sayf("%s ended %s", name, e.Outcome)
+	case p.s.Commands[id] != nil:
+		p.sayf("%s is open", name)
+	default:
+		p.sayf("%s is not known", name)
+	}
+}
+
+func (p *player) spec(name string, o map[string]string) event.Spec {
+	s := baseSpec(name)
+	for k, v := range o {
+		switch k {
+		case "autostart":
+			s.Autostart = true
+		case "restart":
+			s.Restart = v
+		case "max_retries":
+			s.MaxRetries = p.number(v)
+		case "timeout":
+			s.Stop.Timeout = event.Duration(p.duration(v))
+		case "signal":
+			s.Stop.Signal = v
+		case "mode":
+			s.Stop.Mode = v
+		case "initial":
+			s.Backoff.Initial = event.Duration(p.duration(v))
+		case "nice":
+			s.Nice = p.number(v)
+		case "success":
+			s.SuccessExitCodes = strings.Split(v, ",")
+		case "base":
+			n := 1
+			s.Base, s.Replica = v, &n
+		default:
+			p.t.Fatalf("define knows no %s", k)
+		}
+	}
+	return s
+}
+
+func (p *player) request(verb string, args []string, o map[string]string) {
+	cmd := policy.Command{
+		Actor: "uid-0", Full: o["full"] != "",
+		Request: event.CommandRequest{ID: p.commandID(args[0]), Verb: event.Verb(verb), SentAt: p.w.Now.Wall},
+	}
+	if o["actor"] != "" {
+		cmd.Actor = o["actor"]
+	}
+	rest := args[1:]
+	switch {
+	case verb == "signal":
+		cmd.Request.Args, rest = map[string]string{event.ArgSignal: rest[0]}, rest[1:]
+	case verb == "shutdown" && slices.Contains(rest, "keep"):
+		cmd.Request.Args, rest = map[string]string{event.ArgKeepServices: "true"}, rest[1:]
+	}
+	cmd.Request.Patterns = rest
+	p.decide(cmd)
+}
+
+// engine starts the next engine: on the same keeper, or keeper=N; boot=N is
+// another boot.
+func (p *player) engine(o map[string]string) {
+	if o["keeper"] != "" {
+		p.w.Keeper = p.number(o["keeper"])
+	}
+	if o["boot"] != "" {
+		p.w.Now.Boot, p.w.Now.Mono = "boot-"+o["boot"], int64(time.Hour)
+	}
+	p.decide(p.started())
+}
+
+// settle reads found instances: web/i1:closed,executed,adopted,exited:1,left,
+// empty,failed:2 and results of signals: web/i1!stop.
+func (p *player) settle(args []string) policy.Settle {
+	var in policy.Settle
+	for _, a := range args {
+		if name, op, ok := strings.Cut(a, "!"); ok {
+			service, instance, _ := strings.Cut(name, "/")
+			in.Signaled = append(in.Signaled, p.fact("signaled", service, instance, map[string]string{"op": op}).(policy.Signaled))
+			continue
+		}
+		name, what, _ := strings.Cut(a, ":")
+		service, instance, _ := strings.Cut(name, "/")
+		f := policy.Found{Service: service, Instance: instance}
+		for _, w := range strings.Split(what, ",") {
+			k, v, _ := strings.Cut(w, ":")
+			switch k {
+			case "closed":
+				f.GateClosed = true
+			case "executed":
+				f.Executed = true
+			case "adopted":
+				a := p.fact("adopted", service, instance, nil).(policy.Adopted)
+				f.Executed, f.Adopted = true, &a
+			case "failed":
+				x := policy.ExecFailed{Service: service, Instance: instance, Step: "exec", Path: "/bin/x", Error: "errno", Errno: p.number(v)}
+				f.ExecFailed = &x
+			case "exited":
+				f.Exited = &policy.Exited{Service: service, Instance: instance, Code: p.number(v)}
+			case "left":
+				f.Exited.Leftovers, f.Exited.Left = true, 1
+			case "empty":
+				f.TreeEmpty = true
+			}
+		}
+		in.Found = append(in.Found, f)
+	}
+	return in
+}
+
+// fact is something that the keeper tells.
+func (p *player) fact(what, service, instance string, o map[string]string) policy.Input {
+	switch what {
+	case "parked":
+		in := policy.Parked{Service: service, Instance: instance, PID: 100, StartTime: 1, SpecDigest: o["digest"]}
+		if v := p.s.Services[service]; v != nil && in.SpecDigest == "" {
+			in.SpecDigest = v.Digest
+		}
+		return in
+	case "parkfailed":
+		return policy.ParkFailed{Service: service, Instance: instance, Step: o["step"], Errno: p.number(o["errno"]), Error: "errno", Path: o["path"]}
+	case "dropped":
+		return policy.ParkEnded{Service: service, Instance: instance}
+	case "executed":
+		return policy.Executed{Service: service, Instance: instance}
+	case "execfailed":
+		return policy.ExecFailed{Service: service, Instance: instance, Step: o["step"], Errno: p.number(o["errno"]), Error: "errno", Path: o["path"]}
+	case "exited":
+		return policy.Exited{
+			Service: service, Instance: instance, Unknown: o["unknown"] != "", Code: p.number(o["code"]), Signal: o["signal"],
+			Leftovers: o["left"] != "", Left: p.number(o["left"]),
+		}
+	case "signaled":
+		in := policy.Signaled{Service: service, Instance: instance, Result: o["result"], PIDs: []int{100}, Errno: p.number(o["errno"])}
+		in.Operation, in.Signal, in.Scope = p.operation(o["op"], instance)
+		if in.Result == "" {
+			in.Result = policy.ResultSent
+		}
+		return in
+	case "empty":
+		return policy.TreeEmpty{Service: service, Instance: instance}
+	case "swept":
+		return policy.Swept{Service: service, Instance: instance, Method: "cgroup.kill", Survived: p.number(o["survived"])}
+	case "adopted":
+		return policy.Adopted{Service: service, Instance: instance, By: "keeper", Output: "attached", PID: 100, StartTime: 1}
+	case "lost":
+		return policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+	case "forgotten":
+		return policy.Forgotten{Service: service, Instance: instance}
+	case "tick":
+		return policy.Tick{Service: service}
+	}
+	p.t.Fatalf("the scripts know no %q", what)
+	return nil
+}

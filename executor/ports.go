@@ -1,0 +1,57 @@
+package executor
+
+import (
+	"syscall"
+
+	"supd/executor/keeper"
+	"supd/executor/policy"
+	"supd/journal/event"
+)
+
+// Journal is where the core commits. No call waits for a disk.
+type Journal interface {
+	// Append keeps a batch: when it returns, the records survive the death of
+	// every process of ours. They become durable later, in order.
+	Append(batch []event.Encoded) error
+	// Pressure tells what the journal needs from the state.
+	Pressure() Pressure
+	// Compact gives the run log a new start: the canonical state after the
+	// last appended record.
+	Compact(state []byte, seq event.Seq, hash string) error
+	// NoteInHand names the input about to be decided, ClearInHand ends that
+	// (R12).
+	NoteInHand(id string)
+	ClearInHand()
+}
+
+// Pressure is what a journal needs.
+type Pressure struct {
+	Base    bool // a base record is due (R9)
+	Compact bool // the run log is half full
+}
+
+// Keeper is what the core asks of the keeper. All verbs may be repeated; the
+// keeper acts once per instance or operation (R3, R4). *keeper.Client is one.
+type Keeper interface {
+	Park(keeper.Park) error
+	Open(instance string) error
+	Drop(instance string) error
+	Forget(instance string) error
+	Adopt(keeper.Adopt) error
+	Signal(instance, operation string, sig syscall.Signal, scope keeper.Scope) error
+	Sweep(instance, operation, cgroup string) error
+}
+
+// Launches holds what the stub needs to start a service, by the digest of its
+// specification (R11).
+type Launches interface {
+	// Launch returns everything but the instance's own environment.
+	Launch(service, digest string) (event.Launch, error)
+}
+
+// Clock draws time, chance and ids, once for each input.
+type Clock interface {
+	Now() policy.Now
+	Rand() float64 // in [0, 1)
+	ID() string    // UUIDv7, increasing
+}

@@ -1,0 +1,339 @@
+package executor
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"supd/executor/keeper"
+	"supd/executor/keeper/wire"
+	"supd/executor/policy"
+	"supd/journal/event"
+)
+
+// keeperEvent turns what the keeper tells into inputs.
+func (l *Loop) keeperEvent(e keeper.Event) error {
+	switch e := e.(type) {
+	case keeper.Table:
+		return l.table(e)
+	case keeper.LoggerStarted:
+		return l.loggerStarted(e.Logger)
+	case keeper.LoggerEvent:
+		return l.loggerEvent(e)
+	case keeper.HostSignal:
+		return l.hostSignal(e, l.core.State().Supd.Stopping != nil)
+	case keeper.Drained:
+		l.drained(e.Slot)
+		return nil
+	}
+	if x, ok := e.(keeper.Exited); ok {
+		l.drained(x.Slot)
+	}
+	if in := l.input(e); in != nil {
+		return l.core.Step(in)
+	}
+	return nil
+}
+
+// input translates the events that concern one instance; nil for those that
+// need nothing.
+func (l *Loop) input(e keeper.Event) policy.Input {
+	switch e := e.(type) {
+	case keeper.Parked:
+		return policy.Parked{
+			Service: e.Slot.Service, Instance: e.Slot.Instance, PID: e.Slot.PID, StartTime: e.Slot.StartTime,
+			Cgroup: e.Slot.Cgroup,
+		}
+	case keeper.ParkFailed:
+		return policy.ParkFailed(l.failure(e.Slot))
+	case keeper.Dropped:
+		return policy.ParkEnded{Service: e.Slot.Service, Instance: e.Slot.Instance}
+	case keeper.Execed:
+		return policy.Executed{Service: e.Slot.Service, Instance: e.Slot.Instance}
+	case keeper.ExecFailed:
+		return l.failure(e.Slot)
+	case keeper.Exited:
+		return exitOf(e.Slot)
+	case keeper.Signaled:
+		return signaledOf(e.Operation, l.serviceOf(e.Operation.Instance))
+	case keeper.Swept:
+		return sweptOf(e.Operation, l.serviceOf(e.Operation.Instance))
+	case keeper.TreeEmpty:
+		return policy.TreeEmpty{Service: e.Slot.Service, Instance: e.Slot.Instance}
+	case keeper.Adopted:
+		return adoptedOf(e.Slot)
+	case keeper.Unknown:
+		return policy.Forgotten{Service: l.serviceOf(e.Instance), Instance: e.Instance}
+	}
+	return nil
+}
+
+// serviceOf finds whose instance it is, or was last.
+func (l *Loop) serviceOf(instance string) string {
+	for name, v := range l.core.State().Services {
+		if v.Instance != nil && v.Instance.ID == instance || v.Tree != nil && v.Tree.Instance == instance ||
+			v.LastExit != nil && v.LastExit.Instance == instance {
+			return name
+		}
+	}
+	return ""
+}
+
+func (l *Loop) failure(s keeper.Slot) policy.ExecFailed {
+	f := policy.ExecFailed{
+		Service: s.Service, Instance: s.Instance, Step: s.Failure.Step.String(),
+		Errno: int(s.Failure.Errno), Error: s.Failure.Errno.Error(),
+	}
+	v := l.core.State().Services[s.Service]
+	if v == nil {
+		return f
+	}
+	launch, err := l.core.Launches.Launch(v.Name, v.Digest)
+	if err != nil {
+		return f
+	}
+	switch {
+	case s.Failure.Step == wire.StepExec && s.Failure.Index < len(launch.Paths):
+		f.Path = launch.Paths[s.Failure.Index]
+		if len(launch.Paths) > 1 && s.Failure.Errno == syscall.ENOENT {
+			f.Path = launch.Args[0] // found nowhere in PATH
+		}
+	case s.Failure.Step == wire.StepChdir:
+		f.Path = launch.Directory
+	}
+	return f
+}
+
+func exitOf(s keeper.Slot) policy.Exited {
+	x := policy.Exited{
+		Service: s.Service, Instance: s.Instance, Unknown: !s.Exit.Known, Leftovers: s.Leftovers && !s.TreeEmpty,
+		CPU: time.Duration(s.Exit.CPU), MaxRSS: int64(s.Exit.MaxRSS) << 10,
+	}
+	if x.Leftovers {
+		x.Left = countProcesses(s.Cgroup)
+	}
+	switch w := s.Exit.Status; {
+	case !s.Exit.Known:
+	case w.Signaled():
+		x.Signal, x.Core = event.SignalName(int(w.Signal())), w.CoreDump()
+	default:
+		x.Code = w.ExitStatus()
+	}
+	return x
+}
+
+// countProcesses counts a cgroup's members; a cgroup file is the kernel's
+// memory, not a disk.
+func countProcesses(cgroup string) int {
+	if cgroup == "" {
+		return 0
+	}
+	b, err := os.ReadFile(cgroup + "/cgroup.procs")
+	if err != nil {
+		return 0
+	}
+	return strings.Count(string(b), "\n")
+}
+
+func signaledOf(o wire.Operation, service string) policy.Signaled {
+	s := policy.Signaled{
+		Service: service, Instance: o.Instance, Operation: o.ID, Signal: event.SignalName(o.Signal),
+		Scope: o.Scope.String(), Errno: int(o.Errno), Result: policy.ResultSent,
+	}
+	for _, p := range o.Processes {
+		s.PIDs = append(s.PIDs, p.PID)
+	}
+	switch {
+	case o.Errno == syscall.ESRCH:
+		s.Result = policy.ResultGone
+	case o.Errno != 0:
+		s.Result = policy.ResultFailed
+	}
+	return s
+}
+
+func sweptOf(o wire.Operation, service string) policy.Swept {
+	s := policy.Swept{
+		Service: service, Instance: o.Instance, Operation: o.ID, Method: o.Method.String(), Survived: o.Survived,
+		Took: time.Duration(o.Took),
+	}
+	if s.Survived == 0 && (o.Errno == syscall.EBUSY || o.Errno == syscall.EINVAL) {
+		s.Survived = 1 // it was not swept, so nothing is proven (R4)
+	}
+	for _, p := range o.Processes {
+		s.Killed = append(s.Killed, event.Process{PID: p.PID, Comm: strings.ToValidUTF8(p.Comm, "?")})
+	}
+	return s
+}
+
+func adoptedOf(s keeper.Slot) policy.Input {
+	if s.Adoption != wire.AdoptionOK {
+		return policy.Lost{Service: s.Service, Instance: s.Instance, Leftovers: s.Leftovers}
+	}
+	a := policy.Adopted{
+		Service: s.Service, Instance: s.Instance, By: "keeper", Output: "attached", PID: s.PID, StartTime: s.StartTime,
+	}
+	if s.OutputLost {
+		a.Output = "lost"
+	}
+	return a
+}
+
+// drained follows whether an ended instance's output is on disk (R7).
+func (l *Loop) drained(s keeper.Slot) {
+	pending := s.State == wire.StateExited &&
+		(s.StdoutPiped && !s.StdoutDrained || s.StderrPiped && !s.StderrDrained)
+	l.core.OutputPending(s.Service, s.Instance, pending)
+}
+
+// table is the first event: who this engine serves and what is there.
+func (l *Loop) table(t keeper.Table) error {
+	info := t.Info
+	l.info.Store(&info)
+	s := l.core.State()
+	engine := l.Engine
+	engine.Mode = startMode(info, s.Seq() == 0, s.Supd.Stopped, s.Supd.Boot == l.core.Clock.Now().Boot)
+	l.mode.Store(engine.Mode)
+	started := policy.Started{
+		Engine: engine,
+		Keeper: event.KeeperStartedData{PID: info.PID, StartTime: info.StartTime, Version: info.Version},
+		Logger: loggerData(info.Logger, engine.Version),
+	}
+	if err := l.core.Step(started); err != nil {
+		return err
+	}
+	var found []policy.Found
+	for _, slot := range t.Slots {
+		l.drained(slot)
+		found = append(found, l.found(slot))
+	}
+	if err := l.core.Step(policy.Settle{Found: found, Signaled: l.results(t.Operations)}); err != nil {
+		return err
+	}
+	ends := 0 // signals that ask for the end
+	for _, hs := range t.HostSignals {
+		if err := l.hostSignal(hs, ends > 0); err != nil {
+			return err
+		}
+		if syscall.Signal(hs.Signal) != syscall.SIGHUP {
+			ends++
+		}
+	}
+	if l.Ready == nil {
+		return nil
+	}
+	return l.Ready(l.core)
+}
+
+func startMode(info keeper.Info, first, stopped, sameBoot bool) string {
+	switch {
+	case info.Safe:
+		return event.ModeSafe
+	case first:
+		return event.ModeFirst
+	case info.EngineStarts > 1:
+		return event.ModeCrash
+	case stopped:
+		return event.ModeRestart
+	case !sameBoot:
+		return event.ModeReboot
+	}
+	return event.ModeAllLost
+}
+
+// results are the signals whose results came when no engine was there to hear
+// them. Sweeps are found again as duties, and answered then.
+func (l *Loop) results(operations []keeper.Operation) []policy.Signaled {
+	var results []policy.Signaled
+	for _, o := range operations {
+		if o.Done && !o.Sweep {
+			results = append(results, signaledOf(o, l.serviceOf(o.Instance)))
+		}
+	}
+	return results
+}
+
+func (l *Loop) found(s keeper.Slot) policy.Found {
+	f := policy.Found{Service: s.Service, Instance: s.Instance, Executed: s.Execed, TreeEmpty: s.TreeEmpty}
+	if a, ok := adoptedOf(s).(policy.Adopted); ok {
+		f.Adopted = &a
+	}
+	switch s.State {
+	case wire.StateParking, wire.StateParked:
+		f.GateClosed = true
+	case wire.StateExecFailed:
+		failed := l.failure(s)
+		f.ExecFailed = &failed
+	case wire.StateExited, wire.StateParkFailed, wire.StateDropped, wire.StateGone:
+		if s.Failure.Step != 0 {
+			failed := l.failure(s)
+			f.ExecFailed = &failed
+		}
+		exit := exitOf(s)
+		f.Exited = &exit
+	}
+	return f
+}
+
+func loggerData(g wire.Logger, version string) *event.LoggerStartedData {
+	if g.PID == 0 {
+		return nil
+	}
+	return &event.LoggerStartedData{PID: g.PID, Previous: previousOf(g.Death), Version: version}
+}
+
+func previousOf(d wire.Death) *event.Previous {
+	if d.PID == 0 {
+		return nil
+	}
+	p := &event.Previous{PID: d.PID}
+	if d.Signal != 0 {
+		p.Signal = event.SignalName(d.Signal)
+	} else {
+		p.Code = &d.Code
+	}
+	return p
+}
+
+func (l *Loop) loggerStarted(g wire.Logger) error {
+	info := *l.info.Load()
+	info.Logger = g
+	l.info.Store(&info)
+	if d := loggerData(g, l.Engine.Version); d != nil {
+		return l.core.Step(policy.LoggerStarted{Logger: *d})
+	}
+	return nil
+}
+
+func (l *Loop) loggerEvent(e keeper.LoggerEvent) error {
+	if e.Dropped > 0 {
+		l.Log.Warn("the logger reported more than could be kept", "dropped", e.Dropped)
+	}
+	note, err := l.LoggerEvent(e.Data)
+	if err != nil {
+		l.Log.Warn(fmt.Sprintf("cannot read a report of the logger: %v", err))
+		return nil
+	}
+	return l.core.Step(note)
+}
+
+// hostSignal follows a signal that the keeper was sent. A second TERM or INT
+// forces the end. One that is told again because an engine died in between is
+// not a second one.
+func (l *Loop) hostSignal(e keeper.HostSignal, second bool) error {
+	var err error
+	switch syscall.Signal(e.Signal) {
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+		err = l.core.Step(policy.Shutdown{Reason: event.ReasonSignal, Forced: second})
+	case syscall.SIGHUP:
+		if l.Reload != nil {
+			l.Reload()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return l.Host.HostSignalDone(e.Number)
+}

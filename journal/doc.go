@@ -1,0 +1,39 @@
+// Package journal keeps the records of supd: first in the run log, then in
+// the stream JOURNAL.
+//
+// A record has two grades (R1). It is kept when it is in the run log, a
+// preallocated file on tmpfs that survives the death of every process of
+// ours and that a reboot erases together with the services it speaks of. It is
+// durable when JetStream has synced it to disk. Append makes records kept and
+// never waits for a disk (P5); one publisher moves them on in order, and a
+// disk that fails or hangs only makes it late:
+//
+//	executor ── Append ──▶ run log ──▶ queue ──▶ publisher ──▶ JOURNAL
+//	   ▲                                            │
+//	   └────────────── Notify ◀──────────────────────┘
+//
+// The caller, one goroutine, works like this:
+//
+//	j, rec, err := journal.Open(ctx, cfg)     // lock, identity, recovery (R2, R5)
+//	state := fold(rec.Base, rec.Records)      // Records is read once, to its end
+//	if rec.Source != journal.FromRunLog {
+//		err = j.Compact(baseOf(state))        // creates the run log of this boot
+//	}
+//	j.Start()                                 // JetStream opens in the background
+//	for batch := range decisions {
+//		err = j.Append(batch)                 // kept from here on
+//		if j.NeedBase() { … Append(state.base records) }
+//		if j.NeedCompact() { j.Compact(baseOf(state)) }
+//	}
+//	err = j.Close(ctx)                        // flushes to durable, up to the deadline
+//
+// Records are immutable bytes with a contiguous number and the hash of their
+// predecessor (R6). Where a publish has no clear answer, nothing is guessed:
+// the publisher reads the last stored record back and compares number and
+// hash with its own queue. The same record means it is done, the predecessor
+// means the same bytes are sent again, anything else is a fork: publishing
+// stops and the engine goes on kept.
+//
+// Calls into JetStream that can hang with the disk run on one guarded
+// goroutine (R2): while a call hangs, no second one is started.
+package journal

@@ -1,0 +1,397 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"supd/journal/event"
+)
+
+// Config says where the journal lives and how large it may become. Zero sizes
+// mean the defaults.
+type Config struct {
+	StateDir   string // STATE: node.json, lock, journal/
+	RuntimeDir string // holds the run log if it is tmpfs
+	Node       string // one subject token
+
+	RunLogSize   int64         // bytes; default 16 MiB, at least MinRunLog
+	MaxRecords   int64         // of JOURNAL; default 1,000,000
+	MaxBytes     int64         // of JOURNAL; default 1 GiB
+	SyncInterval time.Duration // 0 syncs every publish; else power loss may cost this much
+
+	LockWait    time.Duration // how long to wait for a predecessor's lock
+	Moved       bool          // the state folder was moved on purpose
+	NewIdentity bool          // the state folder is a copy that lives on beside its original
+	Safe        bool          // JetStream stays off (R12); records are only kept
+
+	// Authentication decides about all connections but our own. Nil lets
+	// nobody else in.
+	Authentication server.Authentication
+	// Options may bound connections in the server's options before it starts;
+	// nil changes nothing. It cannot replace Authentication.
+	Options func(*server.Options)
+	Notify  Notify
+	Log     *slog.Logger // nil discards
+}
+
+func (c *Config) fill() error {
+	if c.StateDir == "" || c.RuntimeDir == "" || c.Node == "" {
+		return errors.New("cannot open journal: state folder, runtime folder and node must be given")
+	}
+	if c.RunLogSize == 0 {
+		c.RunLogSize = 16 << 20
+	}
+	c.RunLogSize = max(c.RunLogSize, MinRunLog)
+	if c.MaxRecords == 0 {
+		c.MaxRecords = 1_000_000
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 1 << 30
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Source says where a recovered state came from.
+type Source string
+
+// The sources.
+const (
+	FromRunLog  Source = "runlog"  // an engine died in this boot
+	FromJournal Source = "journal" // first start of this boot, or the run log is lost
+	FromNothing Source = "empty"   // first start ever
+)
+
+// Recovered is what a fold starts from (R2).
+type Recovered struct {
+	Source   Source
+	Identity Identity
+	Boot     string
+	Base     Base // State is nil if there is none; Link is where Records begin
+	// Records are those behind Base, in order, the chain checked. They end
+	// with the first error. They can be read once, before Start; when they
+	// come from JOURNAL, the context given to Open bounds the reading.
+	Records iter.Seq2[event.Encoded, error]
+	End     Link   // of the last of Records
+	Cut     string // what a torn append left in the run log; "" if clean
+	Lost    string // why the run log of this boot could not be used; "" if all is well
+	InHand  string // the input that the last engine died on (R12); "" if none
+	Deaths  int    // engines that died on it
+}
+
+// Journal keeps records. Append, Compact, Drop and NoteInHand belong to one
+// goroutine; the other methods may be called by any.
+type Journal struct {
+	cfg      Config
+	lock     *stateLock
+	identity Identity
+	boot     string
+	path     string // of the run log
+	server   *natsServer
+	log      *runLog // nil until the first Compact after a reboot
+	q        *queue
+
+	mu     sync.Mutex // guards the next three
+	stream *jetStream // once open
+	since  backlog    // since the newest base
+	based  bool       // since counts from a base that went through here
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// Open takes the state folder and recovers what was recorded. With a run log
+// of this boot it waits for no disk but the small reads of lock and node.json;
+// otherwise it opens JOURNAL and waits until ctx ends.
+func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error) {
+	if err := cfg.fill(); err != nil {
+		return nil, nil, err
+	}
+	j := &Journal{cfg: cfg}
+	defer func() {
+		if err != nil {
+			j.abandon()
+		}
+	}()
+	for _, dir := range []string{cfg.StateDir, cfg.RuntimeDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, nil, fmt.Errorf("cannot open journal: %w", err)
+		}
+	}
+	if j.lock, err = lockState(filepath.Join(cfg.StateDir, "lock"), cfg.LockWait); err != nil {
+		return nil, nil, err
+	}
+	if j.boot, err = Boot(); err != nil {
+		return nil, nil, err
+	}
+	if j.identity, err = loadIdentity(&cfg, j.boot); err != nil {
+		return nil, nil, err
+	}
+	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID); err != nil {
+		return nil, nil, err
+	}
+	if j.server, err = startServer(&cfg); err != nil {
+		return nil, nil, err
+	}
+	rec, err := j.recover(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	rec.Identity, rec.Boot = j.identity, j.boot
+	return j, rec, nil
+}
+
+// abandon ends what a failed Open began.
+func (j *Journal) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = j.release(ctx)
+}
+
+// Start lets the publisher work: JetStream opens in the background, records
+// become durable, Notify is called. The run log must exist (see Compact).
+func (j *Journal) Start() error {
+	if j.log == nil {
+		return fmt.Errorf("cannot start publisher: %w", errNoBase)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	j.stop, j.done = cancel, make(chan struct{})
+	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, notify: j.cfg.Notify, timeout: publishTimeout}
+	go func() {
+		defer close(j.done)
+		if j.cfg.Safe {
+			if p.notify.Degraded != nil {
+				p.notify.Degraded("safe mode: JetStream is off", time.Now())
+			}
+			<-ctx.Done()
+			return
+		}
+		p.run(ctx)
+	}()
+	return nil
+}
+
+func (j *Journal) markDurable(link Link) {
+	if err := j.log.markDurable(link); err != nil {
+		// The mark before it stays: records are carried longer, none is lost.
+		j.cfg.Log.Error("run log does not take the durable mark", "error", err)
+	}
+}
+
+func (j *Journal) openStream(ctx context.Context) (Stream, error) {
+	j.mu.Lock()
+	open := j.stream
+	j.mu.Unlock()
+	if open != nil {
+		return open, nil
+	}
+	s, err := openStream(ctx, j.server, &j.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.countSinceBase(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (j *Journal) countSinceBase(ctx context.Context, s *jetStream) error {
+	info, err := s.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot read journal: %w", err)
+	}
+	stored, err := sinceBase(ctx, s.js, info)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.stream = s
+	if !j.based {
+		// Records that are in both places count twice: the base comes early.
+		j.since.records += stored.records
+		j.since.bytes += stored.bytes
+	}
+	return nil
+}
+
+// Append makes a batch kept: when it returns nil, the batch survives the death
+// of every process of ours, and none or all of it survives if it does not
+// return. It never waits for a disk. The batch must continue the chain. With
+// ErrRunLogFull nothing was written: see Undurable and Drop.
+func (j *Journal) Append(batch []event.Encoded) error {
+	if j.log == nil {
+		return fmt.Errorf("cannot append: %w", errNoBase)
+	}
+	if err := j.log.append(batch); err != nil {
+		return err
+	}
+	j.count(batch)
+	j.q.push(batch)
+	return nil
+}
+
+// recordOverhead is about what JetStream adds to a record: subject, headers, sum.
+const recordOverhead = 256
+
+func (j *Journal) count(batch []event.Encoded) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range batch {
+		j.since.records++
+		j.since.bytes += int64(len(e.Bytes)) + recordOverhead
+		if d, ok := e.Record.Data.(event.StateBaseData); ok && d.Part == d.Parts {
+			j.since, j.based = backlog{}, true
+		}
+	}
+}
+
+// NeedBase tells that state.base records are due: the newest base in JOURNAL is
+// a quarter of the limits behind (R9).
+func (j *Journal) NeedBase() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.since.records >= j.cfg.MaxRecords/4 || j.since.bytes >= j.cfg.MaxBytes/4
+}
+
+// NeedCompact tells that the run log is more than half full and that Compact
+// would free a good part of it.
+func (j *Journal) NeedCompact() bool {
+	if j.log == nil {
+		return true
+	}
+	u := j.log.use()
+	return u.used > u.size/2 && u.reclaimable > u.size/4
+}
+
+// Compact begins the run log anew with a base of the newest record; what is
+// not yet durable is carried over. After a reboot the first call creates the
+// run log. It takes a few milliseconds and, but for that first call, no disk.
+func (j *Journal) Compact(base Base) error {
+	if j.log != nil {
+		return j.log.compact(base)
+	}
+	end := j.q.durableLink()
+	if base.Link != end {
+		return fmt.Errorf("cannot create run log: base is of record %d, the newest is %d", base.Seq, end.Seq)
+	}
+	log, err := createRunLog(j.path, j.cfg.RunLogSize, j.identity.NodeID, j.boot, base, end, nil)
+	if err != nil {
+		return err
+	}
+	j.log = log
+	// From here on a missing run log in this boot is a loss, and shows.
+	j.identity.Boot = j.boot
+	return storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity)
+}
+
+// Pressure is how full the run log is with what cannot be freed yet, 0 to 1.
+// From 0.75 on only commands and phase changes should be appended (R10).
+func (j *Journal) Pressure() float64 {
+	if j.log == nil {
+		return 0
+	}
+	u := j.log.use()
+	return float64(u.used-u.reclaimable) / float64(u.size)
+}
+
+// Undurable says what Drop would give up now: first and last number, last hash
+// and counts by kind. Last is 0 if nothing would. Why is left to the caller.
+func (j *Journal) Undurable() event.JournalGapData { return j.q.undurable() }
+
+// Drop is the last resort when the run log is full (R10): it gives up all
+// records that are not durable. The batch begins with the journal.gap record
+// made of Undurable, numbered Last+1 with LastHash as prev; state.base records
+// should follow. Base is the state after the batch. A crash in Drop leaves all
+// or nothing of it done.
+func (j *Journal) Drop(batch []event.Encoded, base Base) error {
+	if j.log == nil {
+		return fmt.Errorf("cannot drop records: %w", errNoBase)
+	}
+	if err := j.log.replace(base, batch); err != nil {
+		return err
+	}
+	j.count(batch)
+	j.q.replace(batch)
+	return nil
+}
+
+// NoteInHand notes the input that is decided next (R12): an id of at most 200
+// bytes; "" when it is done. If the engine dies in between, the next one finds
+// it in Recovered.
+func (j *Journal) NoteInHand(id string) error {
+	if j.log == nil {
+		return fmt.Errorf("cannot note input in hand: %w", errNoBase)
+	}
+	if len(id) > 200 {
+		id = id[:200]
+	}
+	return j.log.noteInHand(id)
+}
+
+// Durable is the number of the newest durable record.
+func (j *Journal) Durable() event.Seq { return j.q.durableLink().Seq }
+
+// WaitDurable returns when record seq is durable, with ctx's error when that
+// ends first, or with ErrFork when it never will be.
+func (j *Journal) WaitDurable(ctx context.Context, seq event.Seq) error { return j.q.wait(ctx, seq) }
+
+// RunLogPath is where the run log is, for people.
+func (j *Journal) RunLogPath() string { return j.path }
+
+// InProcessConn opens a connection to the server, which takes connections from
+// Open on, whether or not JetStream's disk answers. Config.Authentication
+// decides what it may do.
+func (j *Journal) InProcessConn() (net.Conn, error) { return j.server.inProcessConn() }
+
+// Close flushes to durable until ctx ends, then shuts down in order. The run
+// log stays: the next engine of this boot starts from it. It returns what is
+// not durable or not closed; whatever it returns, the journal is unusable.
+func (j *Journal) Close(ctx context.Context) error {
+	var errs []error
+	if j.stop != nil {
+		if !j.cfg.Safe {
+			if err := j.q.wait(ctx, j.q.newest()); err != nil {
+				errs = append(errs, fmt.Errorf("records after %d are kept and not durable: %w", j.Durable(), err))
+			}
+		}
+		j.stop()
+		<-j.done
+	}
+	// The flush may have used up the time; closing gets a little of its own.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return errors.Join(append(errs, j.release(end))...)
+}
+
+const closeTimeout = 2 * time.Second
+
+// release ends the server and lets go of run log and lock. A server that hangs
+// may still write, so the lock stays ours until this process is gone (R5).
+func (j *Journal) release(ctx context.Context) error {
+	var errs []error
+	if j.log != nil {
+		errs = append(errs, j.log.close())
+	}
+	if j.server != nil {
+		if err := j.server.shutdown(ctx); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+	}
+	if j.lock != nil {
+		errs = append(errs, j.lock.release())
+	}
+	return errors.Join(errs...)
+}

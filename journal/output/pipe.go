@@ -1,0 +1,227 @@
+package output
+
+import (
+	"bytes"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// turnBytes is the most one pipe moves before the next one's turn.
+	turnBytes = 1 << 20
+	// pipeMax is the size a busy pipe grows to: what the kernel allows anyone.
+	pipeMax = 1 << 20
+	// gapEvery bounds how long a gap is counted before it is told, and with
+	// it what a SIGKILL of the logger can leave uncounted.
+	gapEvery = 10 * time.Second
+)
+
+// pipe is the read end of one stream of one instance.
+type pipe struct {
+	fd       int
+	inode    uint64
+	s        *stream
+	id       instanceID
+	instance string
+	capacity int64
+	ready    bool // has bytes or has ended
+	waiting  bool // taken out of the poll set until its stream's next try
+	gap      *Gap
+	gapSince time.Time
+}
+
+// take moves up to budget bytes from the pipe to the active segment. It ends
+// early when the pipe is empty, and reports the end of the pipe.
+func (s *stream) take(p *pipe, budget int64) (moved int64, eof bool, err error) {
+	if err := s.ready(); err != nil {
+		return 0, false, err
+	}
+	for moved < budget {
+		n, err := s.room(p, budget-moved)
+		if err != nil {
+			return moved, false, err
+		}
+		now := s.l.wall()
+		if err := s.mark(p.id, now); err != nil {
+			return moved, false, err
+		}
+		s.reserveText()
+		off := s.size
+		got, err := unix.Splice(p.fd, nil, int(s.log.Fd()), &off, int(n), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return moved, false, nil
+		case err != nil:
+			return moved, false, err
+		case got == 0:
+			return moved, true, nil
+		}
+		s.l.step("spliced")
+		if s.size == 0 {
+			s.first = now
+		}
+		s.size += got
+		moved += got
+		if got < n {
+			return moved, false, nil // empty; polling tells of more
+		}
+	}
+	return moved, false, nil
+}
+
+// turn gives the pipe its share of a batch.
+func (l *Logger) turn(p *pipe, budget int64) (moved int64) {
+	s := p.s
+	var eof bool
+	if s.trouble == nil || !time.Now().Before(s.trouble.retryAt) {
+		var err error
+		moved, eof, err = s.take(p, budget)
+		if err != nil {
+			s.fail(err)
+		} else if moved > 0 {
+			s.relieve()
+		}
+	}
+	if s.trouble != nil && !eof {
+		if s.set.OnFull != OnFullDrop {
+			l.setWaiting(p, true)
+			return moved
+		}
+		var n int64
+		n, eof = l.discard(p, budget)
+		moved += n
+	}
+	l.adapt(p, moved)
+	if eof {
+		l.drained(p)
+	}
+	return moved
+}
+
+// adapt lets a pipe that is often full grow. The kernel charges for a pipe
+// only what it holds, but limits how many may be big, so most stay as made.
+func (l *Logger) adapt(p *pipe, moved int64) {
+	if moved < p.capacity/2 || p.capacity >= pipeMax {
+		return
+	}
+	want := min(p.capacity*4, pipeMax)
+	got, err := unix.FcntlInt(uintptr(p.fd), unix.F_SETPIPE_SZ, int(want))
+	if err != nil || int64(got) <= p.capacity {
+		p.capacity = pipeMax // refused: never ask again
+		return
+	}
+	p.capacity = int64(got)
+}
+
+// discard reads what cannot be kept and counts it (P4).
+func (l *Logger) discard(p *pipe, budget int64) (moved int64, eof bool) {
+	for moved < budget {
+		n, err := unix.Read(p.fd, l.scratch)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return moved, false
+		}
+		if n == 0 {
+			return moved, true
+		}
+		now := l.wall()
+		if p.gap == nil {
+			p.gap = &Gap{Stream: p.s.name, Instance: p.instance, From: now, Reason: p.s.trouble.reason}
+			p.gapSince = time.Now()
+		}
+		p.gap.Lines += int64(bytes.Count(l.scratch[:n], []byte{'\n'}))
+		p.gap.Bytes += int64(n)
+		p.gap.To = now
+		p.s.trouble.refused += int64(n)
+		p.s.cut = true
+		moved += int64(n)
+	}
+	return moved, false
+}
+
+// flushGap tells what was counted so far.
+func (l *Logger) flushGap(p *pipe) {
+	if p.gap != nil {
+		l.emit(KindGap, p.s.service, *p.gap)
+		p.gap = nil
+	}
+}
+
+// drained ends a pipe after its last byte.
+func (l *Logger) drained(p *pipe) {
+	l.detach(p)
+	if l.opts.Drained != nil {
+		l.opts.Drained(p.instance, p.s.name)
+	}
+}
+
+// detach forgets a pipe, and closes the files of a stream without pipes.
+func (l *Logger) detach(p *pipe) {
+	l.flushGap(p)
+	if !p.waiting {
+		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
+	}
+	delete(l.pipes, p.fd)
+	unix.Close(p.fd)
+	p.s.pipes--
+	if p.s.pipes == 0 {
+		p.s.relieve()
+		p.s.release()
+	}
+}
+
+// setWaiting takes a pipe out of the poll set or puts it back. Masking it is
+// not enough: the end of a pipe is reported whatever the mask says, and the
+// loop would spin on a dead service whose bytes cannot be written.
+func (l *Logger) setWaiting(p *pipe, waiting bool) {
+	if p.waiting == waiting {
+		return
+	}
+	p.ready = false
+	if waiting {
+		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
+		p.waiting = true
+		return
+	}
+	p.waiting = l.poll(p.fd) != nil // refused for want of memory: again later
+}
+
+func (l *Logger) poll(fd int) error {
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+// lookahead is a pipe of our own for looking into another one.
+type lookahead struct {
+	r, w int
+	buf  []byte
+}
+
+// through returns the number of bytes waiting in fd up to and including the
+// first newline, or all that could be seen if there is none; at least 1, so
+// that the caller's next read finds out about an empty or ended pipe.
+func (k *lookahead) through(fd int) int {
+	n, err := unix.Tee(fd, k.w, len(k.buf), unix.SPLICE_F_NONBLOCK)
+	if err != nil || n <= 0 {
+		return 1
+	}
+	seen := 0
+	for seen < int(n) {
+		m, err := unix.Read(k.r, k.buf[seen:n])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || m <= 0 {
+			break
+		}
+		seen += m
+	}
+	if i := bytes.IndexByte(k.buf[:seen], '\n'); i >= 0 {
+		return i + 1
+	}
+	return max(seen, 1)
+}

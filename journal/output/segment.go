@@ -1,0 +1,88 @@
+package output
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// segment is one segment opened for reading. Its size is a snapshot: what is
+// appended later belongs to the next call.
+type segment struct {
+	n      uint64
+	log    *os.File // nil for an active segment without a file yet
+	size   int64
+	sealed bool // closed for writing when opened
+	newest time.Time
+	idx    *index
+	idxF   *os.File
+}
+
+func (g *segment) close() {
+	if g.log != nil {
+		g.log.Close()
+	}
+	if g.idxF != nil {
+		g.idxF.Close()
+	}
+}
+
+// errGone means that the segment does not exist (any more, or yet).
+var errGone = errors.New("segment does not exist")
+
+// openSegment opens segment n whatever its name is at the moment. The active
+// one may be renamed between the look at the folder and the open; the number
+// of the active segment never comes back, so looking again afterwards tells.
+func openSegment(dir, stream string, n uint64) (*segment, error) {
+	for range 10 {
+		f, err := openRegular(closedPath(dir, stream, n))
+		if err == nil {
+			return newSegment(dir, stream, n, f, true)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		y, err := readLayout(dir, stream)
+		if err != nil {
+			return nil, err
+		}
+		if y.active() != n {
+			if contains(y.closed, n) {
+				continue // renamed just now
+			}
+			return nil, errGone
+		}
+		f, err = openRegular(activePath(dir, stream))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		missing := err != nil
+		if y, err = readLayout(dir, stream); err == nil && y.active() == n {
+			if missing {
+				return &segment{n: n, idx: newIndex(nil, 0)}, nil
+			}
+			return newSegment(dir, stream, n, f, false)
+		}
+		if !missing {
+			f.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errGone
+}
+
+// newSegment takes the size of the text before it looks at the index: entries
+// are written first, so the index then covers all of it.
+func newSegment(dir, stream string, n uint64, f *os.File, sealed bool) (*segment, error) {
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	g := &segment{n: n, log: f, size: st.Size(), sealed: sealed, newest: st.ModTime()}
+	g.idx, g.idxF = openIndex(indexPath(dir, stream, n))
+	return g, nil
+}

@@ -1,0 +1,197 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"supd/journal/event"
+)
+
+// Limits of one publish: the server takes at most 1000 messages in a batch.
+const (
+	maxBatchRecords = 1000
+	maxBatchBytes   = 4 << 20
+)
+
+// queue holds the records that are kept and not yet durable, in order. The
+// run log bounds it, since nothing is here that is not there too.
+type queue struct {
+	mu      sync.Mutex
+	durable Link
+	recs    []event.Encoded
+	wake    chan struct{} // has one token when there may be records
+	moved   chan struct{} // closed and replaced when durable advances
+	fork    error
+}
+
+func newQueue(durable Link) *queue {
+	return &queue{durable: durable, wake: make(chan struct{}, 1), moved: make(chan struct{})}
+}
+
+func (q *queue) push(batch []event.Encoded) {
+	q.mu.Lock()
+	q.recs = append(q.recs, batch...)
+	q.mu.Unlock()
+	q.signal()
+}
+
+// replace gives up all records for these (R10).
+func (q *queue) replace(batch []event.Encoded) {
+	q.mu.Lock()
+	q.recs = append([]event.Encoded(nil), batch...)
+	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the oldest records, as many as one publish may carry. They stay
+// in the queue until they are durable.
+func (q *queue) take() []event.Encoded {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, size := 0, 0
+	for n < len(q.recs) && n < maxBatchRecords {
+		size += len(q.recs[n].Bytes)
+		if n > 0 && size > maxBatchBytes {
+			break
+		}
+		n++
+	}
+	return q.recs[:n:n]
+}
+
+// settle compares the end of JOURNAL with the queue and moves on to it (R6).
+//
+//	end of JOURNAL                        what it means
+//	the newest durable record             nothing more was stored: publish on
+//	a record in the queue, same hash      all up to it was stored: publish on behind it
+//	in the range of a gap at the front    part of what was given up was stored late: the gap comes next
+//	a durable number, another hash        fork
+//	before the newest durable record      durable records are lost: fork
+//	behind all that is known              another writer: fork
+func (q *queue) settle(end Link) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if end == q.durable {
+		return nil
+	}
+	if end.Seq <= q.durable.Seq {
+		return q.forked(fmt.Sprintf("record %d was durable, JOURNAL ends with record %d (hash %.12s…)", q.durable.Seq, end.Seq, end.Hash))
+	}
+	for _, e := range q.recs {
+		if e.Record.Seq != end.Seq {
+			continue
+		}
+		if e.Hash != end.Hash {
+			return q.forked(fmt.Sprintf("record %d has hash %.12s… in JOURNAL and %.12s… here", end.Seq, end.Hash, e.Hash))
+		}
+		q.advance(end)
+		return nil
+	}
+	if len(q.recs) > 0 {
+		gap, ok := q.recs[0].Record.Data.(event.JournalGapData)
+		if ok && bridges(gap, q.recs[0], end.Seq) {
+			q.advance(end)
+			return nil
+		}
+	}
+	return q.forked(fmt.Sprintf("JOURNAL ends with record %d, which is not from here", end.Seq))
+}
+
+func (q *queue) forked(what string) error {
+	q.fork = fmt.Errorf("%w: %s", ErrFork, what)
+	q.wakeWaiters()
+	return q.fork
+}
+
+// advanceTo notes that everything up to link is durable.
+func (q *queue) advanceTo(link Link) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.advance(link)
+}
+
+func (q *queue) advance(link Link) {
+	n := 0
+	for n < len(q.recs) && q.recs[n].Record.Seq <= link.Seq {
+		q.recs[n] = event.Encoded{} // let go of the bytes
+		n++
+	}
+	q.recs = q.recs[n:]
+	if len(q.recs) == 0 {
+		q.recs = nil
+	}
+	q.durable = link
+	q.wakeWaiters()
+}
+
+func (q *queue) wakeWaiters() {
+	close(q.moved)
+	q.moved = make(chan struct{})
+}
+
+// newest is the number of the newest record in the queue or durable.
+func (q *queue) newest() event.Seq {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.recs) > 0 {
+		return q.recs[len(q.recs)-1].Record.Seq
+	}
+	return q.durable.Seq
+}
+
+func (q *queue) durableLink() Link {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.durable
+}
+
+// wait returns when record seq is durable, when ctx ends, or with ErrFork.
+func (q *queue) wait(ctx context.Context, seq event.Seq) error {
+	for {
+		q.mu.Lock()
+		reached, fork, moved := q.durable.Seq >= seq, q.fork, q.moved
+		q.mu.Unlock()
+		if reached || fork != nil {
+			return fork
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// undurable says what would be given up if the queue were dropped now; with
+// nothing in the queue Last is 0. A gap record (R10) is made of it: its number
+// is Last+1 and its prev is LastHash.
+func (q *queue) undurable() event.JournalGapData {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	gap := event.JournalGapData{Counts: map[event.Kind]int{}}
+	if len(q.recs) == 0 {
+		return gap
+	}
+	last := q.recs[len(q.recs)-1]
+	gap.First, gap.Last, gap.LastHash = q.recs[0].Record.Seq, last.Record.Seq, last.Hash
+	for _, e := range q.recs {
+		if older, ok := e.Record.Data.(event.JournalGapData); ok {
+			// A gap that is dropped itself stays counted in the new one.
+			gap.First = min(gap.First, older.First)
+			for k, n := range older.Counts {
+				gap.Counts[k] += n
+			}
+			continue
+		}
+		gap.Counts[e.Record.Kind]++
+	}
+	return gap
+}

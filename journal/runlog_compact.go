@@ -1,0 +1,133 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"supd/journal/event"
+)
+
+// compact starts a new generation: the base, then what is not yet durable.
+func (l *runLog) compact(base Base) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if base.Link != l.last {
+		return fmt.Errorf("cannot compact run log: base is of record %d, the newest is %d", base.Seq, l.last.Seq)
+	}
+	recs, err := l.carried()
+	if err != nil {
+		return fmt.Errorf("cannot compact run log: %w", err)
+	}
+	if err := l.begin(base, recs); err != nil {
+		return fmt.Errorf("cannot compact run log: %w", err)
+	}
+	return nil
+}
+
+// replace starts a new generation with the base and these records alone: what
+// was not durable is given up (R10). The first record must be a gap that
+// covers it.
+func (l *runLog) replace(base Base, batch []event.Encoded) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(batch) == 0 || batch[0].Record.Seq != l.last.Seq+1 {
+		return fmt.Errorf("cannot drop records from run log: no gap record that follows record %d", l.last.Seq)
+	}
+	gap, ok := batch[0].Record.Data.(event.JournalGapData)
+	if !ok || gap.Last != l.last.Seq || len(l.pending) > 0 && gap.First > l.pending[0].seq {
+		return fmt.Errorf("cannot drop records from run log: record %d is no gap that covers what is not durable", batch[0].Record.Seq)
+	}
+	recs := make([]rawRecord, len(batch))
+	link := l.last
+	for i, e := range batch {
+		next, err := link.Next(e)
+		if err != nil {
+			return fmt.Errorf("cannot drop records from run log: %w", err)
+		}
+		link, recs[i] = next, rawRecord{seq: uint64(next.Seq), bytes: e.Bytes}
+	}
+	if base.Link != link {
+		return fmt.Errorf("cannot drop records from run log: base is of record %d, the newest is %d", base.Seq, link.Seq)
+	}
+	if err := l.begin(base, recs); err != nil {
+		return fmt.Errorf("cannot drop records from run log: %w", err)
+	}
+	return nil
+}
+
+// carried reads back the records that are not yet durable.
+func (l *runLog) carried() ([]rawRecord, error) {
+	if len(l.pending) == 0 {
+		return nil, nil
+	}
+	b := make([]byte, l.end)
+	if _, err := io.ReadFull(io.NewSectionReader(l.f, l.offset(l.gen), l.end), b); err != nil {
+		return nil, err
+	}
+	c, err := decodeRegion(b, l.gen)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range c.records {
+		if event.Seq(r.seq) == l.pending[0].seq && len(c.records)-i == len(l.pending) {
+			return c.records[i:], nil
+		}
+	}
+	return nil, fmt.Errorf("%w region: the %d records that are not durable are not in it", errFormat, len(l.pending))
+}
+
+// begin writes a region and makes it the active one. Whatever happens before
+// the last write, the old region stays as it was.
+func (l *runLog) begin(base Base, recs []rawRecord) error {
+	gen := l.gen + 1
+	need := base.frameSize() + frameEnd
+	if len(recs) > 0 {
+		need += frameHeader + 5
+	}
+	for _, r := range recs {
+		need += r.size()
+	}
+	if need > l.region {
+		return fmt.Errorf("%w: base and records not yet durable take %d bytes of %d; raise journal.run_log", ErrRunLogFull, need, l.region)
+	}
+	b, err := appendBase(make([]byte, frameHeader, need), base)
+	if err != nil {
+		return err
+	}
+	b = sealFrame(b, gen, 0)
+	end := int64(len(b)) - frameEnd
+	if len(recs) > 0 {
+		frame := sealFrame(appendRecords(make([]byte, frameHeader, need-end), recs), gen, end)
+		b = append(b[:end], frame...)
+		end = int64(len(b)) - frameEnd
+	}
+	if _, err := l.w.WriteAt(b, l.offset(gen)); err != nil {
+		return err
+	}
+	if err := l.active.write(l.w, binary.LittleEndian.AppendUint64(nil, gen)); err != nil {
+		return err
+	}
+	l.gen, l.end, l.fixed = gen, end, base.frameSize()
+	l.pending, l.pendBytes = nil, 0
+	if base.Seq >= l.last.Seq {
+		l.last = base.Link
+	}
+	for _, r := range recs {
+		l.note(event.Seq(r.seq), r.size())
+	}
+	return nil
+}
+
+// fill level of the active region.
+type runLogUse struct {
+	size        int64 // of the region
+	used        int64
+	reclaimable int64 // what a compaction would free
+}
+
+func (l *runLog) use() runLogUse {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return runLogUse{size: l.region, used: l.end, reclaimable: max(0, l.end-l.fixed-l.pendBytes)}
+}

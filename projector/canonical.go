@@ -1,0 +1,121 @@
+package projector
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"supd/journal/event"
+)
+
+// MaxBasePart bounds the state text in one part of a base, in bytes. A part
+// with its envelope and JSON escapes stays below event.MaxRecordSize.
+const MaxBasePart = 1 << 20
+
+// Canonical is the one byte form of the state: JSON with fixed field order
+// and sorted maps. It includes everything but the position in the journal.
+func (s *State) Canonical() []byte {
+	b, err := event.Marshal(s)
+	if err != nil {
+		panic("a state must always encode: " + err.Error())
+	}
+	return b
+}
+
+// Parse reads a canonical state that was true after the record (seq, hash).
+func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
+	s := New()
+	if err := json.Unmarshal(canonical, s); err != nil {
+		return nil, fmt.Errorf("cannot read state: %w", err)
+	}
+	if s.Version != Version {
+		return nil, fmt.Errorf("cannot read state: its version is %d, this supd knows %d", s.Version, Version)
+	}
+	if s.Services == nil {
+		s.Services = map[string]*Service{}
+	}
+	if s.Commands == nil {
+		s.Commands = map[string]*Command{}
+	}
+	for _, e := range s.Ended {
+		s.ended[e.ID] = e
+	}
+	s.seq, s.hash = seq, hash
+	s.findResolved()
+	return s, nil
+}
+
+// Base cuts the state into the data of base records (R9).
+func (s *State) Base() []event.StateBaseData {
+	text := s.Canonical()
+	if len(text) <= MaxBasePart {
+		return []event.StateBaseData{{Part: 1, Parts: 1, Version: Version, State: text}}
+	}
+	n := (len(text) + MaxBasePart - 1) / MaxBasePart
+	parts := make([]event.StateBaseData, 0, n)
+	rest := string(text)
+	for i := 1; i <= n; i++ {
+		cut := min(MaxBasePart, len(rest))
+		// A cut inside a UTF-8 sequence would be replaced by JSON's encoder.
+		for cut < len(rest) && cut > 0 && rest[cut]&0xC0 == 0x80 {
+			cut--
+		}
+		if i == n {
+			cut = len(rest)
+		}
+		parts = append(parts, event.StateBaseData{Part: i, Parts: n, Version: Version, Chunk: rest[:cut]})
+		rest = rest[cut:]
+	}
+	return parts
+}
+
+// FromBase starts a fold at a complete base: its parts in order, nothing
+// before them is needed.
+func FromBase(parts []event.Encoded) (*State, error) {
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("cannot start at base: it has no parts")
+	}
+	var text strings.Builder
+	for i, e := range parts {
+		d, ok := e.Record.Data.(event.StateBaseData)
+		if !ok || d.Part != i+1 || d.Parts != len(parts) {
+			return nil, fmt.Errorf("cannot start at base: record %d is not part %d of %d", e.Record.Seq, i+1, len(parts))
+		}
+		text.WriteString(basePartText(d))
+	}
+	last := parts[len(parts)-1]
+	return Parse([]byte(text.String()), last.Record.Seq, last.Hash)
+}
+
+func basePartText(d event.StateBaseData) string {
+	if d.Chunk != "" {
+		return d.Chunk
+	}
+	return string(d.State)
+}
+
+// applyBase follows a base in the middle of a fold. Where records are missing
+// before it, the base makes the state true again (R10).
+func (s *State) applyBase(e event.Encoded, d event.StateBaseData) error {
+	if d.Part != len(s.parts)+1 {
+		s.parts = nil
+		if d.Part != 1 {
+			return nil // the rest of a base whose beginning was discarded
+		}
+	}
+	s.parts = append(s.parts, basePartText(d))
+	if d.Part < d.Parts {
+		return nil
+	}
+	text := strings.Join(s.parts, "")
+	s.parts = nil
+	if !s.stale {
+		return nil
+	}
+	fresh, err := Parse([]byte(text), e.Record.Seq, e.Hash)
+	if err != nil {
+		return err
+	}
+	*s = *fresh
+	return nil
+}

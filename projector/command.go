@@ -1,0 +1,253 @@
+package projector
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"supd/journal/event"
+)
+
+// Content is the digest of what a command asks and who asks it: an id that
+// comes again with another content is refused (R8).
+func Content(actor string, verb event.Verb, patterns []string, args map[string]string) string {
+	// Absent and empty are one: which of them a caller's JSON had is not kept.
+	b, err := event.Marshal([]any{actor, verb, append([]string{}, patterns...), withoutEmpty(args)})
+	if err != nil {
+		panic("a command must always encode: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
+
+func withoutEmpty(args map[string]string) map[string]string {
+	if len(args) == 0 {
+		return nil
+	}
+	return args
+}
+
+// IDTime reads the milliseconds since 1970 that a UUIDv7 carries; 0 for
+// anything else.
+func IDTime(id string) int64 {
+	if len(id) != 36 || id[8] != '-' || id[14] != '7' {
+		return 0
+	}
+	ms, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	if err != nil {
+		return 0
+	}
+	return ms
+}
+
+// SignalOperation names the signal that a command sends to an instance.
+func SignalOperation(command string) string { return "command:" + command }
+
+// applyAccepted opens a command. A target that already is as wanted has its
+// result at once; a later want supersedes an earlier one that contradicts it.
+func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error {
+	if s.Commands[d.Command] != nil || s.ended[d.Command] != nil {
+		return fmt.Errorf("%w: command %s was accepted before", ErrImpossible, d.Command)
+	}
+	for _, name := range d.Targets {
+		if s.Services[name] == nil {
+			return fmt.Errorf("%w: there is no service %q", ErrImpossible, name)
+		}
+	}
+	c := &Command{
+		ID: d.Command, Verb: d.Verb, Actor: r.Actor, Content: Content(r.Actor, d.Verb, d.Patterns, d.Args), Args: withoutEmpty(d.Args),
+		Record: r.ID, Seq: r.Seq, Accepted: event.Moment{Mono: r.Mono, Wall: r.Time}, Boot: r.Boot,
+		Targets: d.Targets, After: map[string]event.Run{}, Results: map[string]event.Result{},
+	}
+	s.Commands[c.ID] = c
+	for _, name := range c.Targets {
+		v := s.Services[name]
+		c.After[name] = v.Run
+		if res, ok := v.already(c); ok {
+			c.Results[name] = res
+			continue
+		}
+		s.supersede(v, c)
+		v.Pending = append(v.Pending, c.ID)
+	}
+	s.noteResolved(c)
+	return nil
+}
+
+// already gives the result of a command that finds its target as wanted.
+func (v *Service) already(c *Command) (event.Result, bool) {
+	switch {
+	case c.Verb == event.VerbStart && v.Want == event.Up && v.Phase == event.PhaseRunning:
+		return event.Result{Service: v.Name, Outcome: event.Unchanged, Instance: v.Instance.ID}, true
+	case c.Verb == event.VerbStop && v.Want == event.Down && v.Settled():
+		return event.Result{Service: v.Name, Outcome: event.Unchanged}, true
+	case c.Verb == event.VerbSignal && (v.Instance == nil || v.Instance.Running == nil):
+		return event.Result{Service: v.Name, Outcome: event.Refused, Error: NotRunning}, true
+	}
+	return event.Result{}, false
+}
+
+// supersede ends, for this service, the open commands that want the opposite.
+func (s *State) supersede(v *Service, by *Command) {
+	up := func(verb event.Verb) bool { return verb == event.VerbStart || verb == event.VerbRestart }
+	for _, id := range slices.Clone(v.Pending) {
+		c := s.Commands[id]
+		if c.Verb == event.VerbStop && up(by.Verb) || up(c.Verb) && by.Verb == event.VerbStop {
+			s.resolve(v, c, event.Result{Service: v.Name, Outcome: event.Superseded, Error: "superseded by command " + by.ID})
+		}
+	}
+}
+
+// settleTargets gives the open commands of a service their results, as soon
+// as the service is where they want it, or cannot get there.
+func (s *State) settleTargets(v *Service) {
+	for _, id := range slices.Clone(v.Pending) {
+		c := s.Commands[id]
+		if res, ok := v.result(c); ok {
+			res.Service = v.Name
+			s.resolve(v, c, res)
+		}
+	}
+}
+
+func (v *Service) result(c *Command) (event.Result, bool) {
+	switch c.Verb {
+	case event.VerbStop:
+		if v.Settled() {
+			return event.Result{Outcome: event.Done}, true
+		}
+	case event.VerbStart, event.VerbRestart:
+		return v.startResult(c)
+	case event.VerbSignal:
+		if v.Instance == nil {
+			return event.Result{Outcome: event.Refused, Error: NotRunning}, true
+		}
+	}
+	return event.Result{}, false
+}
+
+// NotRunning is the error of a result that needed a running instance.
+const NotRunning = "not running"
+
+func (v *Service) startResult(c *Command) (event.Result, bool) {
+	after := c.After[v.Name]
+	if v.Phase == event.PhaseRunning && (v.Instance.Run > after || c.Verb == event.VerbStart) {
+		return event.Result{Outcome: event.Done, Instance: v.Instance.ID}, true
+	}
+	if v.Phase == event.PhaseFatal && v.Want == event.Down {
+		return event.Result{Outcome: event.Failed, Error: v.Fatal}, true
+	}
+	if f := v.Failure; f != nil && v.Phase == event.PhaseBackoff {
+		return event.Result{Outcome: event.Failed, Error: f.Text()}, true
+	}
+	// An instance of this command that ended without ever running: supd may
+	// try again, but the caller must hear of it now.
+	if x := v.LastExit; !v.Live() && x != nil && x.Run > after && !x.Ran && x.Stop == "" && v.Phase != event.PhaseExited {
+		return event.Result{Outcome: event.Failed, Instance: x.Instance, Error: x.FailureText()}, true
+	}
+	return event.Result{}, false
+}
+
+// FailureText says why an instance never ran.
+func (x *LastExit) FailureText() string {
+	if x.Exec == nil {
+		return "it ended before its program was executed"
+	}
+	return x.Exec.Text()
+}
+
+// Text says what failed, for people.
+func (f *ExecFailure) Text() string {
+	switch {
+	case f.Step == "exec" && f.Path != "":
+		return fmt.Sprintf("cannot execute %s: %s", f.Path, f.Error)
+	case f.Path != "":
+		return fmt.Sprintf("cannot set up %s (%s): %s", f.Step, f.Path, f.Error)
+	}
+	return fmt.Sprintf("cannot set up %s: %s", f.Step, f.Error)
+}
+
+// applyCommandSignal gives a signal command its result.
+func (s *State) applyCommandSignal(v *Service, d event.InstanceSignaledData) {
+	id, ok := strings.CutPrefix(d.Operation, SignalOperation(""))
+	c := s.Commands[id]
+	if !ok || c == nil || !slices.Contains(v.Pending, id) {
+		return
+	}
+	res := event.Result{Service: v.Name, Outcome: event.Done, Instance: d.Instance}
+	switch d.Result {
+	case "sent":
+	case "gone":
+		res.Outcome, res.Error = event.Refused, NotRunning
+	case "unknown":
+		res.Outcome, res.Error = event.InDoubt, "supd was restarted while the signal was being sent: it was sent once or not at all"
+	default:
+		res.Outcome, res.Error = event.Failed, fmt.Sprintf("cannot send %s: errno %d", d.Signal, d.Errno)
+	}
+	s.resolve(v, c, res)
+}
+
+func (s *State) resolve(v *Service, c *Command, res event.Result) {
+	v.Pending = slices.DeleteFunc(v.Pending, func(id string) bool { return id == c.ID })
+	s.setResult(c, res)
+}
+
+func (s *State) setResult(c *Command, res event.Result) {
+	c.Results[res.Service] = res
+	s.noteResolved(c)
+}
+
+func (s *State) noteResolved(c *Command) {
+	if len(c.Results) == len(c.Targets) && c.Verb != event.VerbShutdown && !slices.Contains(s.resolved, c.ID) {
+		s.resolved = append(s.resolved, c.ID)
+	}
+}
+
+func (s *State) findResolved() {
+	s.resolved = nil
+	var open []*Command
+	for _, c := range s.Commands {
+		open = append(open, c)
+	}
+	slices.SortFunc(open, func(a, b *Command) int { return int(a.Seq) - int(b.Seq) })
+	for _, c := range open {
+		s.noteResolved(c)
+	}
+}
+
+func (s *State) applyEnded(r event.Record, d event.CommandEndedData) error {
+	c := s.Commands[d.Command]
+	if c == nil {
+		return fmt.Errorf("%w: command %s is not open", ErrImpossible, d.Command)
+	}
+	for _, name := range c.Targets {
+		if v := s.Services[name]; v != nil {
+			v.Pending = slices.DeleteFunc(v.Pending, func(id string) bool { return id == c.ID })
+		}
+	}
+	delete(s.Commands, c.ID)
+	s.resolved = slices.DeleteFunc(s.resolved, func(id string) bool { return id == c.ID })
+	e := &Ended{ID: c.ID, Content: c.Content, Outcome: d.Outcome, Results: d.Results, Duration: d.Duration, Seq: r.Seq, At: r.Time}
+	s.Ended = append(s.Ended, e)
+	s.ended[e.ID] = e
+	s.forgetEnded(r.Time)
+	return nil
+}
+
+// forgetEnded keeps the memory of ended commands bounded (P9). What is
+// forgotten is never run again: its time moves the horizon.
+func (s *State) forgetEnded(now time.Time) {
+	drop := max(0, len(s.Ended)-MaxEnded)
+	for drop < len(s.Ended) && now.Sub(s.Ended[drop].At) > EndedAge {
+		drop++
+	}
+	for _, e := range s.Ended[:drop] {
+		s.Horizon = max(s.Horizon, IDTime(e.ID))
+		delete(s.ended, e.ID)
+	}
+	s.Ended = slices.Delete(s.Ended, 0, drop)
+}

@@ -1,0 +1,336 @@
+package timeline
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"supd/journal/event"
+)
+
+// TimeFormat is how Line writes times.
+const TimeFormat = "2006-01-02 15:04:05.000"
+
+// Line is a record as one line for people: time, number, service, kind and
+// what happened. The time is written in its own location, so set
+// r.Time = r.Time.Local() before for a person's. Control characters, which
+// could come from a service and steer a terminal, are replaced.
+func Line(r event.Record) string {
+	service := r.Subject
+	if service == "" {
+		service = "-"
+	}
+	line := fmt.Sprintf("%s %6d %-16s %-20s %s", r.Time.Format(TimeFormat), r.Seq, service, r.Kind, Text(r))
+	return clean(strings.TrimRight(line, " "))
+}
+
+// Text is what a record says, in a few words; empty where its kind says all.
+func Text(r event.Record) string {
+	text := ""
+	switch d := r.Data.(type) {
+	case event.EngineStartedData:
+		text = fmt.Sprintf("%s, pid %d, %s, base %d + %d records", d.Version, d.PID, d.Mode, d.BaseSeq, d.Replayed)
+	case event.KeeperStartedData:
+		text = fmt.Sprintf("pid %d%s", d.PID, previous(d.Previous))
+	case event.LoggerStartedData:
+		text = fmt.Sprintf("pid %d%s", d.PID, previous(d.Previous))
+	case event.SupdStoppingData:
+		text = ending(d.Reason, d.KeepServices, d.Forced)
+	case event.SupdStoppedData:
+		text = ending(d.Reason, d.KeepServices, d.Forced)
+	case event.RecoverySettledData:
+		text = fmt.Sprintf("row %d: %s: %s", d.Row, d.Found, d.Done)
+	case event.StateBaseData:
+		text = fmt.Sprintf("part %d of %d, version %d", d.Part, d.Parts, d.Version)
+	case event.ConfigAppliedData:
+		text = applied(d)
+	case event.ConfigRejectedData:
+		text = configErrors(d)
+	case event.JournalDegradedData:
+		text = fmt.Sprintf("%s, since %s", d.Why, d.Since.In(r.Time.Location()).Format(TimeFormat))
+	case event.JournalHealedData:
+		text = fmt.Sprintf("after %s, %s, %s", span(d.Duration), count(d.Records, "record"), d.Method)
+	case event.JournalGapData:
+		text = fmt.Sprintf("records %d to %d are missing: %s", d.First, d.Last, d.Why)
+	case event.ResourcePressedData:
+		text = fmt.Sprintf("%s: %s%s", d.What, d.Errno, colon(d.Limit))
+	case event.ResourceRelievedData:
+		text = fmt.Sprintf("%s after %s, %d refused meanwhile", d.What, d.Duration, d.Refused)
+	default:
+		text = commandText(r)
+	}
+	if r.Actor != "" && r.Actor != "supd" {
+		text = strings.TrimPrefix(text+" by "+r.Actor, " ")
+	}
+	return text
+}
+
+func commandText(r event.Record) string {
+	switch d := r.Data.(type) {
+	case event.CommandAcceptedData:
+		targets := names(d.Targets)
+		for _, k := range []string{event.ArgSignal, event.ArgKeepServices} {
+			if v := d.Args[k]; v != "" {
+				targets = k + "=" + v + " " + targets
+			}
+		}
+		return fmt.Sprintf("%s %s(%s)", d.Verb, spaced(targets), d.Command)
+	case event.CommandEndedData:
+		return fmt.Sprintf("%s after %s%s (%s)", d.Outcome, span(d.Duration), notDone(d.Results), d.Command)
+	case event.CommandRejectedData:
+		return d.Reason + colon(d.Detail) + times(d.Count)
+	case event.AccessDeniedData:
+		return d.Subject + times(d.Count)
+	}
+	return serviceText(r)
+}
+
+func serviceText(r event.Record) string {
+	switch d := r.Data.(type) {
+	case event.ServiceDefinedData:
+		return fmt.Sprintf("%s (%.12s)", strings.Join(d.Spec.Command, " "), d.Digest)
+	case event.ServiceWantedData:
+		return fmt.Sprintf("%s, by reason of %s", d.Want, d.Reason)
+	case event.ServiceFatalData:
+		return fmt.Sprintf("%s after %s%s", d.Reason, plural(d.Retries, "retry", "retries"), colon(d.Detail))
+	case event.RestartScheduledData:
+		return fmt.Sprintf("retry %d in %s after %s", d.Retry, span(d.Delay), exit(d.Exit.Code, d.Exit.Signal))
+	case event.RestartCancelledData:
+		return "by " + d.By
+	case event.OutputGapData:
+		return fmt.Sprintf("%s: %s, %s lost: %s", d.Stream, count(int(d.Lines), "line"), size(d.Bytes), d.Reason)
+	case event.OutputTrimmedData:
+		return fmt.Sprintf("%s: %s, %s: %s", d.Stream, count(d.Segments, "segment"), size(d.Bytes), d.Why)
+	case event.Unknown:
+		return string(d.Raw)
+	}
+	return instanceText(r)
+}
+
+func instanceText(r event.Record) string {
+	switch d := r.Data.(type) {
+	case event.InstanceStartingData:
+		return fmt.Sprintf("run %d, pid %d, %s", d.Run, d.PID, d.Reason)
+	case event.InstanceRunningData:
+		return "after " + span(d.Took)
+	case event.InstanceExecFailedData:
+		return fmt.Sprintf("%s%s: %s", d.Step, spacedBefore(d.Path), d.Error)
+	case event.InstanceStoppingData:
+		return fmt.Sprintf("%s, %s, killed at %s", d.Signal, d.Reason, d.Deadline.Wall.In(r.Time.Location()).Format("15:04:05.000"))
+	case event.InstanceSignaledData:
+		return fmt.Sprintf("%s to %s: %s", d.Signal, d.Scope, signalResult(d))
+	case event.InstanceExitedData:
+		return exited(d)
+	case event.InstanceStuckData:
+		return fmt.Sprintf("pid %d is killed and not dead, state %s", d.PID, d.State)
+	case event.InstanceSweptData:
+		return fmt.Sprintf("%s: killed %s, %d survived, %s", d.Method, processes(d.Killed), d.Survived, span(d.Took))
+	case event.InstanceAdoptedData:
+		return fmt.Sprintf("pid %d found by %s, output %s", d.PID, d.By, d.Output)
+	}
+	return ""
+}
+
+func exited(d event.InstanceExitedData) string {
+	text := exit(d.Code, d.Signal)
+	if d.OOM {
+		text += ", out of memory"
+	}
+	if d.Core {
+		text += ", core dumped"
+	}
+	if d.Expected {
+		text += ", expected"
+	}
+	return fmt.Sprintf("%s, up %s, cpu %s, %s", text, span(d.Uptime), span(d.CPU), size(d.MaxRSS))
+}
+
+// exit tells how a process ended, as far as it is known.
+func exit(code *int, signal *string) string {
+	switch {
+	case signal != nil && *signal != "":
+		return "signal " + *signal
+	case code != nil:
+		return "exit code " + strconv.Itoa(*code)
+	}
+	return "unknown exit"
+}
+
+func previous(p *event.Previous) string {
+	if p == nil {
+		return ""
+	}
+	var signal *string
+	if p.Signal != "" {
+		signal = &p.Signal
+	}
+	return fmt.Sprintf(", after pid %d (%s)", p.PID, exit(p.Code, signal))
+}
+
+func ending(reason string, keep, forced bool) string {
+	text := reason
+	if keep {
+		text += ", services stay"
+	}
+	if forced {
+		text += ", forced"
+	}
+	return text
+}
+
+func applied(d event.ConfigAppliedData) string {
+	var parts []string
+	for _, p := range []struct {
+		word  string
+		names []string
+	}{{"added", d.Added}, {"removed", d.Removed}} {
+		if len(p.names) > 0 {
+			parts = append(parts, p.word+" "+names(p.names))
+		}
+	}
+	if len(d.Changed) > 0 {
+		changed := make([]string, len(d.Changed))
+		for i, c := range d.Changed {
+			changed[i] = c.Service
+		}
+		parts = append(parts, "changed "+names(changed))
+	}
+	if len(parts) == 0 {
+		parts = []string{"no change"}
+	}
+	return fmt.Sprintf("%s (%.12s)", strings.Join(parts, "; "), d.Digest)
+}
+
+func configErrors(d event.ConfigRejectedData) string {
+	if len(d.Errors) == 0 {
+		return ""
+	}
+	e := d.Errors[0]
+	text := fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Message)
+	if more := len(d.Errors) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+func signalResult(d event.InstanceSignaledData) string {
+	if d.Errno != 0 {
+		return fmt.Sprintf("%s, errno %d", d.Result, d.Errno)
+	}
+	return d.Result
+}
+
+// notDone names the targets for which a command did not do what it says.
+func notDone(results []event.Result) string {
+	var failed []string
+	for _, r := range results {
+		if r.Outcome != event.Done && r.Outcome != event.Unchanged {
+			failed = append(failed, fmt.Sprintf("%s %s%s", r.Service, r.Outcome, colon(r.Error)))
+		}
+	}
+	if len(failed) == 0 {
+		return ""
+	}
+	return ": " + names(failed)
+}
+
+func processes(ps []event.Process) string {
+	all := make([]string, len(ps))
+	for i, p := range ps {
+		all[i] = fmt.Sprintf("%s[%d]", p.Comm, p.PID)
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return names(all)
+}
+
+// names lists a few and counts the rest: a line stays a line.
+func names(all []string) string {
+	const most = 5
+	if len(all) <= most {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
+}
+
+// span writes a duration to three or four digits.
+func span(d event.Duration) string {
+	t := time.Duration(d)
+	for _, unit := range []time.Duration{time.Minute, time.Second, time.Millisecond, time.Microsecond} {
+		if t >= unit {
+			return t.Round(unit / 1000).String()
+		}
+	}
+	return t.String()
+}
+
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, prefix := float64(n)/unit, 0
+	for value >= unit && prefix < 3 {
+		value, prefix = value/unit, prefix+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[prefix])
+}
+
+func count(n int, what string) string { return plural(n, what, what+"s") }
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+func times(n int) string {
+	if n <= 1 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d times)", n)
+}
+
+func colon(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ": " + s
+}
+
+func spaced(s string) string {
+	if s == "" {
+		return ""
+	}
+	return s + " "
+}
+
+func spacedBefore(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + s
+}
+
+// clean replaces what could steer a terminal or break the line.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '·'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "·"))
+}
+
+// Undecoded is a stored record that this version cannot decode, as a line:
+// what was read of it, and why not more.
+func Undecoded(r event.Record, err error) string {
+	if errors.Is(err, event.ErrUnknownKind) {
+		return Line(r)
+	}
+	return clean(fmt.Sprintf("%-23s %6s %-16s %-20s %v", "-", "-", "-", "-", err))
+}

@@ -1,0 +1,82 @@
+package timeline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// Status is every service of the state as people see it, sorted by name.
+func Status(s *projector.State) []event.ServiceStatus {
+	out := make([]event.ServiceStatus, 0, len(s.Services))
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		out = append(out, ServiceStatus(s.Services[name]))
+	}
+	return out
+}
+
+// ServiceStatus is one service. What is absent is nil, never 0.
+func ServiceStatus(v *projector.Service) event.ServiceStatus {
+	st := event.ServiceStatus{
+		Name: v.Name, Want: v.Want, State: v.Phase, Restarts: v.Restarts, Retries: v.Retries, Reason: reason(v),
+	}
+	if v.Run > 0 {
+		st.Run = &v.Run
+	}
+	if i := v.Instance; i != nil {
+		started := i.Started.Wall
+		ready := i.Running != nil
+		st.PID, st.Instance, st.StartedAt, st.Ready = &i.PID, &i.ID, &started, &ready
+	}
+	if n := v.NextStart; n != nil {
+		st.NextStart = &n.At.Wall
+	}
+	if n := len(v.Pending); n > 0 {
+		st.Pending = &v.Pending[n-1]
+	}
+	if x := v.LastExit; x != nil {
+		st.LastExit = &event.LastExit{Code: x.Code, Signal: x.Signal, At: x.At.Wall, Cause: x.Cause}
+	}
+	return st
+}
+
+// reason says why a service is where it is, if its state alone does not.
+func reason(v *projector.Service) *string {
+	text := ""
+	switch {
+	case v.Phase == event.PhaseFatal:
+		text = v.Fatal
+	case v.Phase == event.PhaseStuck:
+		text = "killed and not dead; it is not replaced while it lives"
+	case v.Instance != nil && v.Instance.Stop != nil:
+		text = fmt.Sprintf("%s sent because of %s", v.Instance.Stop.Signal, v.Instance.Stop.Reason)
+	case v.Tree != nil:
+		text = "ending what its main process left behind"
+	case v.Phase == event.PhaseBackoff && v.Failure != nil:
+		text = v.Failure.Text()
+	case v.Phase == event.PhaseBackoff && v.LastExit != nil && !v.LastExit.Ran:
+		text = v.LastExit.FailureText()
+	case v.Phase == event.PhaseBackoff && v.LastExit != nil:
+		text = ExitText(v.LastExit.Code, v.LastExit.Signal)
+	case v.Phase == event.PhaseExited:
+		text = "completed"
+	}
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// ExitText says how something ended: "exit 1", "SIGKILL", "unknown".
+func ExitText(code *int, signal *string) string {
+	switch {
+	case signal != nil:
+		return *signal
+	case code != nil:
+		return fmt.Sprintf("exit %d", *code)
+	}
+	return "unknown"
+}
