@@ -226,7 +226,7 @@ func TestHangingDisk(t *testing.T) {
 	if count[event.JournalDegraded] != 1 || count[event.JournalHealed] != 1 {
 		t.Errorf("R1: want one bracket: %v", count)
 	}
-	if healed.Records == 0 || healed.Duration < event.Duration(time.Second) {
+	if healed.Records == 0 || healed.Duration < event.Duration(100*time.Millisecond) {
 		t.Errorf("healed says %+v", healed)
 	}
 	r.finish()

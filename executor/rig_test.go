@@ -87,10 +87,12 @@ func (r *rig) point() {
 }
 
 // do runs the engine, and another one if it dies.
-func (r *rig) do(f func() error) {
-	if !r.try(f) {
+func (r *rig) do(f func() error) (lived bool) {
+	lived = r.try(f)
+	if !lived {
 		r.boot()
 	}
+	return lived
 }
 
 func (r *rig) try(f func() error) (lived bool) {
@@ -231,14 +233,14 @@ func (r *rig) calm(limit time.Duration) {
 			continue
 		}
 		wait, ok := time.Duration(0), false
-		r.do(func() error {
+		lived := r.do(func() error {
 			if err := r.core.Pass(); err != nil {
 				return err
 			}
 			wait, ok = r.core.Next()
 			return r.core.Tend()
 		})
-		if len(r.w.Queue) > 0 || !r.hang && r.durable < event.Seq(len(r.records)) {
+		if !lived || len(r.w.Queue) > 0 || !r.hang && r.durable < event.Seq(len(r.records)) {
 			continue
 		}
 		if !ok || r.w.Now.Mono+int64(wait) > end {
@@ -289,7 +291,7 @@ func (r *rig) expect(service string, phase event.Phase, want event.Want) {
 	r.t.Helper()
 	v := r.core.State().Services[service]
 	running := r.w.Running(service)
-	if v == nil || v.Phase != phase || v.Want != want || (phase == event.PhaseRunning) != (len(running) == 1) {
+	if v == nil || v.Phase != phase || v.Want != want || (phase == event.PhaseRunning && len(running) != 1) || v.Settled() && len(running) > 0 {
 		r.fatalf("%s should be %s and %s: %+v, running %v", service, phase, want, v, running)
 	}
 }

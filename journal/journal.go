@@ -27,6 +27,7 @@ type Config struct {
 	RunLogSize   int64         // bytes; default 16 MiB, at least MinRunLog
 	MaxRecords   int64         // of JOURNAL; default 1,000,000
 	MaxBytes     int64         // of JOURNAL; default 1 GiB
+	MaxConsumers int           // of JOURNAL; 0 is no limit
 	SyncInterval time.Duration // 0 syncs every publish; else power loss may cost this much
 
 	LockWait    time.Duration // how long to wait for a predecessor's lock
@@ -369,6 +370,9 @@ func (j *Journal) Close(ctx context.Context) error {
 		}
 		j.stop()
 		<-j.done
+		if len(errs) == 0 && !j.cfg.Safe {
+			errs = append(errs, j.retire())
+		}
 	}
 	// The flush may have used up the time; closing gets a little of its own.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -380,6 +384,23 @@ const closeTimeout = 2 * time.Second
 
 // release ends the server and lets go of run log and lock. A server that hangs
 // may still write, so the lock stays ours until this process is gone (R5).
+// retire removes the run log: all it holds is durable, and memory that nobody
+// uses should not be held. node.json first says that this boot has none, so a
+// crash in between does not look like a loss.
+func (j *Journal) retire() error {
+	j.identity.Boot = ""
+	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
+		return err
+	}
+	if err := os.Remove(j.path); err != nil {
+		return fmt.Errorf("cannot remove run log: %w", err)
+	}
+	if dir := filepath.Dir(j.path); filepath.Dir(dir) == sharedDir {
+		_ = os.Remove(dir) // stays if evidence was set aside in it
+	}
+	return nil
+}
+
 func (j *Journal) release(ctx context.Context) error {
 	var errs []error
 	if j.log != nil {

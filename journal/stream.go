@@ -85,8 +85,16 @@ func streamConfig(cfg *Config) jetstream.StreamConfig {
 		DenyDelete: true, DenyPurge: true, AllowAtomicPublish: true, AllowDirect: true,
 		// Every message in this window is read again at each start. The
 		// expected last sequence is what makes our publishes safe to repeat.
-		Duplicates: time.Second,
+		Duplicates: time.Second, MaxConsumers: consumerLimit(cfg.MaxConsumers),
 	}
+}
+
+// consumerLimit writes "no limit" as the server does.
+func consumerLimit(n int) int {
+	if n <= 0 {
+		return -1
+	}
+	return n
 }
 
 // adjustStream refuses a stream that does not keep our promises and updates

@@ -128,7 +128,8 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, Log: e.log,
+		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
+		Log:    e.log,
 		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked},
 	}
 	if set.Journal.Sync == "interval" {
@@ -280,13 +281,15 @@ func (e *engine) runLoop() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	// The server is closed before the bridge: it delivers the last answers as it
+	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)
-	e.bridge.Close()
 	e.server.Close()
 	if err := e.journal.Close(ctx); err != nil {
 		// What is not durable is kept: the next supd of this boot goes on with it.
 		e.log.Warn("the journal was not closed in good order", "error", err)
 	}
+	e.bridge.Close()
 	if err := e.client.Quit(exitcode.Done, quit.KeepServices); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"supd/executor/policy"
 	"supd/journal/event"
+	"supd/projector"
 )
 
 // letters are the columns' words for records in the table of doc.go.
@@ -128,7 +129,7 @@ func cell(t *testing.T, phase, setup, event string) string {
 	if v := p.s.Services["web"]; text == "" && v != nil {
 		for _, d := range policy.Duties(p.s, v, p.w.Now) {
 			switch tick := strings.HasSuffix(event, "tick web"); {
-			case d.Do == policy.ActSignal && strings.HasPrefix(d.Operation, "command/"):
+			case d.Do == policy.ActSignal && strings.HasPrefix(d.Operation, projector.SignalOperation("")):
 				text += "m"
 			case tick && d.Do == policy.ActPark && phase == "backoff":
 				text += "p"

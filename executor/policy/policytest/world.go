@@ -61,7 +61,7 @@ type World struct {
 
 	processes map[string]*process
 	slots     map[string]*slot
-	sent      map[string]int // signals by operation, across keepers
+	sent      map[string]int // signals by instance and operation, across keepers
 	opened    map[string]int
 	pids      int
 	boots     int
@@ -232,7 +232,7 @@ func (w *World) Exit(service string, code int) bool {
 func (w *World) Release() {
 	for _, p := range w.sorted() {
 		p.behaviour.Unkillable, p.behaviour.SweepsInVain = false, 0
-		if w.sent[projector.KillOperation(p.instance)] > 0 {
+		if w.sent[p.instance+projector.KillOperation(p.instance)] > 0 {
 			w.end(p, policy.Exited{Signal: event.Kill})
 		}
 	}
@@ -273,7 +273,7 @@ func (w *World) Signal(instance, operation, signal, scope string) {
 	if p.alive() || whole && p.tree {
 		res.Result, res.PIDs = policy.ResultSent, []int{p.pid}
 		// KILL may go twice: the dead do not notice, the living have not had it.
-		if w.sent[operation]++; w.sent[operation] > 1 && signal != event.Kill {
+		if w.sent[instance+operation]++; w.sent[instance+operation] > 1 && signal != event.Kill {
 			w.violated("R4: operation %s was carried out twice", operation)
 		}
 	}
