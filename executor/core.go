@@ -194,11 +194,35 @@ func (c *Core) Tend() error {
 			return err
 		}
 	}
+	if p.Full {
+		return c.dropUndurable()
+	}
 	if p.Compact {
 		s := c.Config.State
 		if err := c.Journal.Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
 			return fmt.Errorf("cannot compact the run log: %w", err)
 		}
+	}
+	return nil
+}
+
+// dropUndurable gives up records that the journal could not take for so long
+// that the run log is nearly full. The gap is counted and a base follows it, so
+// that a fold is true again behind it (R10, P4). What is dropped are only
+// tellings: the state has them all.
+func (c *Core) dropUndurable() error {
+	gap := c.Journal.Undurable()
+	if gap.Last == 0 {
+		return nil
+	}
+	gap.Why = "the run log was full before the journal took records again"
+	c.now = c.Clock.Now()
+	s := c.Config.State
+	tx := policy.NewTx(s, c.now, 0, c.mint)
+	policy.Decide(tx, policy.Note{Data: gap})
+	policy.Decide(tx, policy.Base{})
+	if err := c.Journal.Drop(tx.Records, s.Canonical(), s.Seq(), s.Hash()); err != nil {
+		return fmt.Errorf("cannot make room in the run log: %w", err)
 	}
 	return nil
 }

@@ -18,6 +18,12 @@ type Journal interface {
 	// Compact gives the run log a new start: the canonical state after the
 	// last appended record.
 	Compact(state []byte, seq event.Seq, hash string) error
+	// Undurable says what Drop would give up; Last is 0 if nothing would.
+	Undurable() event.JournalGapData
+	// Drop replaces all records that are not durable by the batch, which begins
+	// with a journal.gap made of Undurable, and starts the run log at the
+	// state after it (R10).
+	Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error
 	// NoteInHand names the input about to be decided, ClearInHand ends that
 	// (R12).
 	NoteInHand(id string)
@@ -28,6 +34,7 @@ type Journal interface {
 type Pressure struct {
 	Base    bool // a base record is due (R9)
 	Compact bool // the run log is half full
+	Full    bool // three quarters of the run log cannot be freed: Drop (R10)
 }
 
 // Keeper is what the core asks of the keeper. All verbs may be repeated; the

@@ -255,7 +255,7 @@ func (r *rig) calm(limit time.Duration) {
 func (r *rig) finish() {
 	s := r.core.State()
 	if len(r.commands) > 0 || len(s.Commands) > 0 {
-		r.fatalf("P2: no end: %v, %v", slices.Sorted(maps.Keys(r.commands)), s.Canonical())
+		r.fatalf("P2: no end: %v, %s", slices.Sorted(maps.Keys(r.commands)), s.Canonical())
 	}
 	ends, starts := map[string]int{}, map[string]int{}
 	again := projector.New()
@@ -310,6 +310,9 @@ func (j rigJournal) Append(batch []event.Encoded) error {
 			j.fatalf("R6: record %d does not follow", e.Record.Seq)
 		}
 		j.records = append(j.records, e)
+		if e.Record.Kind == event.StateBase {
+			j.bases = len(j.records) / 200
+		}
 	}
 	j.point()
 	return nil
@@ -319,8 +322,12 @@ func (j rigJournal) Pressure() Pressure { return Pressure{Base: len(j.records)/2
 func (j rigJournal) Compact([]byte, event.Seq, string) error {
 	return errors.New("never asked for")
 }
+func (j rigJournal) Undurable() event.JournalGapData { return event.JournalGapData{} }
+func (j rigJournal) Drop([]event.Encoded, []byte, event.Seq, string) error {
+	return errors.New("never asked for")
+}
 func (j rigJournal) NoteInHand(id string) { j.inHand = id }
-func (j rigJournal) ClearInHand()         { j.inHand = ""; j.bases = len(j.records) / 200 }
+func (j rigJournal) ClearInHand()         { j.inHand = "" }
 
 // rigKeeper is the world behind the core's port. It checks that acts come
 // after their records.

@@ -179,7 +179,9 @@ func (s *simulation) forget() {
 
 func (s *simulation) shutdown() {
 	s.note("shutdown")
-	s.input(policy.Shutdown{Reason: "signal", KeepServices: s.one(2), Forced: s.one(2)})
+	in := policy.Shutdown{Reason: "signal", KeepServices: s.one(2), Forced: s.one(2)}
+	for !s.do(func() error { return s.core.Step(in) }) { // the keeper tells the next engine again
+	}
 	s.w.Release()
 	s.hang = false
 	s.calm(time.Minute)

@@ -308,9 +308,9 @@ func (c *Core) observe(in policy.Input) {
 		delete(c.inFlight, "open/"+in.Instance)
 		delete(c.adopting, in.Instance)
 	case policy.Signaled:
-		delete(c.inFlight, in.Operation)
+		delete(c.inFlight, policy.OperationKey(in.Instance, in.Operation))
 	case policy.Swept:
-		delete(c.inFlight, in.Operation)
+		delete(c.inFlight, policy.OperationKey(in.Instance, in.Operation))
 	case policy.Adopted:
 		delete(c.adopting, in.Instance)
 	case policy.Lost:

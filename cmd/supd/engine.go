@@ -351,7 +351,13 @@ type journalPort struct{ j *journal.Journal }
 func (p journalPort) Append(batch []event.Encoded) error { return p.j.Append(batch) }
 
 func (p journalPort) Pressure() executor.Pressure {
-	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact()}
+	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact(), Full: p.j.Pressure() >= 0.75}
+}
+
+func (p journalPort) Undurable() event.JournalGapData { return p.j.Undurable() }
+
+func (p journalPort) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
+	return p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
 }
 
 func (p journalPort) Compact(state []byte, seq event.Seq, hash string) error {

@@ -45,8 +45,12 @@ func (d Duty) Key() string {
 	case ActOpen:
 		return "open/" + d.Instance
 	}
-	return d.Operation
+	return OperationKey(d.Instance, d.Operation)
 }
+
+// OperationKey is the key of the duty behind an operation on an instance: a
+// command that signals several services is one operation on each.
+func OperationKey(instance, operation string) string { return instance + " " + operation }
 
 // Duties lists what the state demands for one service, in order.
 func Duties(s *projector.State, v *projector.Service, now Now) []Duty {

@@ -1,0 +1,58 @@
+// Command bench measures supd on this machine and prints a Markdown table.
+// scripts/bench builds what it needs and calls it.
+//
+// Everything is measured from outside, with the programs that people run:
+// times are CLOCK_BOOTTIME of the measuring or the measured process, CPU and
+// memory are the kernel's figures in /proc. Only the commit latencies call the
+// package journal, because no client can see a commit alone.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+)
+
+func main() {
+	bin := flag.String("bin", "", "`folder` with supd, supctl and beacon")
+	flag.Parse()
+	if *bin == "" || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "bench is called by scripts/bench")
+		os.Exit(2)
+	}
+	runtime.LockOSThread() // supd is told when the thread that started it ends
+	began := time.Now()
+	rows, err := measure(*bin)
+	print(machine(), rows)
+	fmt.Printf("\nThe run took %.0f s.\n", time.Since(began).Seconds())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// row is one line of the table.
+type row struct{ what, median, spread, samples string }
+
+func print(machine string, rows []row) {
+	fmt.Printf("%s\n\n| Measure | Median | Spread | Samples |\n|---|---|---|---|\n", machine)
+	for _, r := range rows {
+		fmt.Printf("| %s | %s | %s | %s |\n", r.what, r.median, r.spread, r.samples)
+	}
+}
+
+// measure runs one measure after the other; what was measured before an error
+// is returned with it.
+func measure(bin string) ([]row, error) {
+	var rows []row
+	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty} {
+		more, err := m(bin)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}

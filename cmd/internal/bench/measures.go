@@ -1,0 +1,252 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	settle   = 3 * time.Second
+	idleTime = 30 * time.Second
+	// Five deaths of the engine within 10 s would bring it up in safe mode.
+	betweenDeaths = 2600 * time.Millisecond
+)
+
+// hundred measures from the launch of supd until 100 services execute.
+func hundred(bin string) ([]row, error) {
+	const services, runs = 100, 5
+	var ts []time.Duration
+	for range runs {
+		s, err := start(bin, services)
+		if err != nil {
+			return nil, err
+		}
+		var last int64
+		for _, b := range s.beacons() {
+			last = max(last, b.at)
+		}
+		ts = append(ts, time.Duration(last-s.started))
+		if err := s.stop(); err != nil {
+			return nil, err
+		}
+	}
+	return []row{timings("launch of supd → 100 services execute", ts)}, nil
+}
+
+// one measures supd with one service.
+func one(bin string) (rows []row, err error) {
+	s, err := start(bin, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	time.Sleep(settle)
+	r, err := s.memory(1)
+	return []row{r}, err
+}
+
+// twenty measures everything that takes a running set.
+func twenty(bin string) (rows []row, err error) {
+	const services = 20
+	s, err := start(bin, services)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	time.Sleep(settle)
+	for _, m := range []func() ([]row, error){
+		func() ([]row, error) { r, err := s.memory(services); return []row{r}, err },
+		s.idle, s.status, s.restarts, s.recoveries,
+	} {
+		more, err := m()
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+// status measures the whole of `supctl status`, process start included.
+func (s *supd) status() ([]row, error) {
+	var ts []time.Duration
+	for range 50 {
+		began := time.Now()
+		if _, err := s.supctl("status"); err != nil {
+			return nil, err
+		}
+		ts = append(ts, time.Since(began))
+	}
+	return []row{timings("`supctl status`, 20 services", ts)}, nil
+}
+
+// restarts measures from SIGKILL until the replacement's main begins.
+func (s *supd) restarts() ([]row, error) {
+	var ts []time.Duration
+	for i := range 30 {
+		name := fmt.Sprintf("s-%d", i%20)
+		before, ok := latest(s.beacons(), name)
+		if !ok {
+			return nil, fmt.Errorf("cannot find service %s", name)
+		}
+		killed := now()
+		if err := unix.Kill(before.pid, unix.SIGKILL); err != nil {
+			return nil, fmt.Errorf("cannot kill service %s: %w", name, err)
+		}
+		bs, err := s.await(func(bs []beacon) bool { b, _ := latest(bs, name); return b.pid != before.pid })
+		if err != nil {
+			return nil, err
+		}
+		after, _ := latest(bs, name)
+		ts = append(ts, time.Duration(after.at-killed))
+		time.Sleep(100 * time.Millisecond)
+	}
+	return []row{timings("SIGKILL of a service, 1 of 20 → replacement executes", ts)}, nil
+}
+
+func latest(bs []beacon, service string) (found beacon, ok bool) {
+	for _, b := range bs {
+		if b.service == service {
+			found, ok = b, true
+		}
+	}
+	return found, ok
+}
+
+// recoveries measures from SIGKILL of the engine until it has written its first
+// record, and until a person's status is answered.
+func (s *supd) recoveries() ([]row, error) {
+	var recorded, answered []time.Duration
+	for range 20 {
+		pids, err := s.pids()
+		if err != nil {
+			return nil, err
+		}
+		killed := now()
+		if err := unix.Kill(pids[1].pid, unix.SIGKILL); err != nil {
+			return nil, fmt.Errorf("cannot kill the engine: %w", err)
+		}
+		for {
+			if _, err = s.supctl("status"); err == nil {
+				break
+			}
+			if time.Duration(now()-killed) > patience {
+				return nil, err
+			}
+		}
+		answered = append(answered, time.Duration(now()-killed))
+		at, pid, err := s.engineStarted()
+		if err != nil {
+			return nil, err
+		}
+		if pid == pids[1].pid {
+			return nil, errors.New("cannot find the new engine's first record")
+		}
+		recorded = append(recorded, time.Duration(at-killed))
+		time.Sleep(betweenDeaths)
+	}
+	return []row{
+		timings("SIGKILL of the engine → its first record, 20 services", recorded),
+		timings("SIGKILL of the engine → `supctl status` answered", answered),
+	}, nil
+}
+
+// engineStarted reads the newest record of its kind.
+func (s *supd) engineStarted() (mono int64, pid int, err error) {
+	out, err := s.supctl("events", "--kind", "engine.started", "-n", "1", "-o", "json")
+	if err != nil {
+		return 0, 0, err
+	}
+	var record struct {
+		Mono int64
+		Data struct{ PID int }
+	}
+	err = json.Unmarshal(out, &record)
+	return record.Mono, record.Data.PID, err
+}
+
+// idle measures the CPU time of supd's own processes while nothing happens.
+func (s *supd) idle() ([]row, error) {
+	pids, err := s.pids()
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(settle) // what answering cost is not idling
+	before, began := make([]time.Duration, len(pids)), time.Now()
+	for i, p := range pids {
+		if before[i], err = cpuTime(p.pid); err != nil {
+			return nil, err
+		}
+	}
+	time.Sleep(idleTime)
+	var total time.Duration
+	parts := make([]string, len(pids))
+	percent := func(d time.Duration) string {
+		return fmt.Sprintf("%.2f %%", 100*float64(d)/float64(time.Since(began)))
+	}
+	for i, p := range pids {
+		t, err := cpuTime(p.pid)
+		if err != nil {
+			return nil, err
+		}
+		total += t - before[i]
+		parts[i] = p.name + " " + percent(t-before[i])
+	}
+	return []row{{"idle CPU of one core, 20 services", percent(total), strings.Join(parts, ", "), fmt.Sprintf("%.0f s", idleTime.Seconds())}}, nil
+}
+
+// cpuTime is utime + stime, which the kernel counts in ticks of 10 ms.
+func cpuTime(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold anything
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("cannot read /proc/%d/stat", pid)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
+}
+
+// memory measures the proportional set size of supd's own processes.
+func (s *supd) memory(services int) (row, error) {
+	pids, err := s.pids()
+	if err != nil {
+		return row{}, err
+	}
+	total := 0.0
+	parts := make([]string, len(pids))
+	for i, p := range pids {
+		kib, err := pss(p.pid)
+		if err != nil {
+			return row{}, err
+		}
+		total += kib / 1024
+		parts[i] = fmt.Sprintf("%s %.1f", p.name, kib/1024)
+	}
+	return row{fmt.Sprintf("memory (PSS), %d services", services), fmt.Sprintf("%.1f MiB", total), strings.Join(parts, ", "), "1"}, nil
+}
+
+func pss(pid int) (kib float64, err error) {
+	path := fmt.Sprintf("/proc/%d/smaps_rollup", pid)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "Pss: %f kB", &kib); err == nil {
+			return kib, nil
+		}
+	}
+	return 0, fmt.Errorf("cannot find Pss in %s", path)
+}

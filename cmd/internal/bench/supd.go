@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds every single wait.
+const patience = 20 * time.Second
+
+// supd is a running supervisor with n beacons.
+type supd struct {
+	folders
+	bin     string
+	cmd     *exec.Cmd
+	ended   chan struct{} // closed when the keeper is reaped
+	started int64         // CLOCK_BOOTTIME before it was launched, ns
+}
+
+// beacon is one line that a service wrote.
+type beacon struct {
+	service string
+	pid     int
+	at      int64 // CLOCK_BOOTTIME, ns
+}
+
+// start launches supd and waits until all services execute.
+func start(bin string, services int) (*supd, error) {
+	f, err := newFolders()
+	if err != nil {
+		return nil, err
+	}
+	s := &supd{folders: f, bin: bin, ended: make(chan struct{})}
+	config := filepath.Join(f.state, "supd.toml")
+	text := fmt.Sprintf("[supd]\nnode = \"bench\"\n[service.s]\ncount = %d\ncommand = [%q, %q]\nbackoff.initial = \"0s\"\n",
+		services, filepath.Join(bin, "beacon"), s.beaconFile())
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		f.remove()
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(f.state, "supd.log"))
+	if err != nil {
+		f.remove()
+		return nil, err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(filepath.Join(bin, "supd"), "run", "-c", config,
+		"--state-dir", filepath.Join(f.state, "state"), "--runtime-dir", f.runtime)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // supd never outlives a bench that was killed
+	s.started = now()
+	if err := s.cmd.Start(); err != nil {
+		f.remove()
+		return nil, err
+	}
+	go func() {
+		_ = s.cmd.Wait() // its exit code says nothing that stop would use
+		close(s.ended)
+	}()
+	if _, err := s.await(func(bs []beacon) bool { return len(bs) >= services }); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start %d services: %w", services, err), s.stop())
+	}
+	return s, nil
+}
+
+// stop ends supd in good order, or everything it started by pid.
+func (s *supd) stop() error {
+	defer s.remove()
+	pids, _ := s.pids()
+	_ = s.cmd.Process.Signal(unix.SIGTERM)
+	select {
+	case <-s.ended:
+		return nil
+	case <-time.After(patience):
+	}
+	_ = s.cmd.Process.Kill()
+	for _, p := range pids {
+		_ = unix.Kill(p.pid, unix.SIGKILL)
+	}
+	for _, b := range s.beacons() {
+		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", b.pid)); filepath.Base(exe) == "beacon" {
+			_ = unix.Kill(b.pid, unix.SIGKILL)
+		}
+	}
+	<-s.ended
+	return errors.New("cannot stop supd in time: it was killed")
+}
+
+func (s *supd) beaconFile() string { return filepath.Join(s.state, "beacons") }
+
+// beacons are all lines so far, in order. A line that is being written is left
+// for the next time.
+func (s *supd) beacons() (bs []beacon) {
+	text, _ := os.ReadFile(s.beaconFile())
+	for line := range strings.Lines(string(text)) {
+		var b beacon
+		if _, err := fmt.Sscanf(line, "%s %d %d\n", &b.service, &b.pid, &b.at); err == nil {
+			bs = append(bs, b)
+		}
+	}
+	return bs
+}
+
+// await looks at the beacons every millisecond. What is measured is in them,
+// so the looking adds nothing to it.
+func (s *supd) await(enough func([]beacon) bool) ([]beacon, error) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if bs := s.beacons(); enough(bs) {
+			return bs, nil
+		}
+		select {
+		case <-s.ended:
+			return nil, errors.New("supd has ended")
+		default:
+		}
+	}
+	return nil, fmt.Errorf("%d beacons after %v", len(s.beacons()), patience)
+}
+
+// supctl runs the program and returns its output.
+func (s *supd) supctl(args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "supctl"), args...)
+	cmd.Env = append(os.Environ(), "SUPD_SOCKET="+filepath.Join(s.runtime, "supd.sock"))
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("cannot run supctl %s: %w", strings.Join(args, " "), err)
+	}
+	return out, err
+}
+
+// process is one of supd's own.
+type process struct {
+	name string
+	pid  int
+}
+
+func (s *supd) pids() ([]process, error) {
+	out, err := s.supctl("info", "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	var info struct {
+		PIDs struct{ Keeper, Engine, Logger int }
+	}
+	err = json.Unmarshal(out, &info)
+	return []process{{"keeper", info.PIDs.Keeper}, {"engine", info.PIDs.Engine}, {"logger", info.PIDs.Logger}}, err
+}
+
+// now is CLOCK_BOOTTIME in nanoseconds, the clock of records and beacons.
+func now() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail with a valid clock and pointer
+	return ts.Nano()
+}
