@@ -3,6 +3,7 @@ package projector
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"supd/journal/event"
@@ -130,6 +131,9 @@ func (s *State) applyToService(r event.Record) error {
 	if err := v.apply(r, s.Supd.Stopping != nil); err != nil {
 		return err
 	}
+	if _, ok := r.Data.(event.ServiceRemovedData); ok {
+		s.supersedeStarts(v) // even if it is defined again before it has gone
+	}
 	if x, ok := r.Data.(event.InstanceExitedData); ok && x.Leftovers {
 		return nil // not over: the record that says what becomes of them follows
 	}
@@ -153,14 +157,16 @@ func (s *State) applyDefined(r event.Record, d event.ServiceDefinedData) {
 	v.Spec, v.Digest, v.Removed, v.Definition = d.Spec, d.Digest, false, r.Seq
 }
 
+func (s *State) supersedeStarts(v *Service) {
+	for _, id := range slices.Clone(v.Pending) {
+		if c := s.Commands[id]; c.Verb == event.VerbStart || c.Verb == event.VerbRestart {
+			s.resolve(v, c, event.Result{Service: v.Name, Outcome: event.Superseded, Error: "the service was removed"})
+		}
+	}
+}
+
 // forgetService drops a removed service; commands that still wait for it end.
 func (s *State) forgetService(v *Service) {
-	for _, id := range v.Pending {
-		res := event.Result{Service: v.Name, Outcome: event.Superseded, Error: "the service was removed"}
-		if s.Commands[id].Verb == event.VerbStop {
-			res = event.Result{Service: v.Name, Outcome: event.Done}
-		}
-		s.setResult(s.Commands[id], res)
-	}
+	s.settleTargets(v)
 	delete(s.Services, v.Name)
 }

@@ -176,6 +176,11 @@ func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, 
 		}
 		return err
 	}
+	if verb == event.VerbShutdown && reply.Status == event.ReplyEnded {
+		if c.WaitGone(waiting) != nil {
+			return act.outOfTime(ctx, verb, reply)
+		}
+	}
 	return act.show(verb, reply)
 }
 

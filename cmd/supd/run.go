@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -106,7 +107,7 @@ func run(at places, moved, fresh bool) error {
 	if at, err = at.prepare(); err != nil {
 		return failure{exitcode.Failed, err}
 	}
-	lock, err := keeper.Lock(at.Runtime)
+	lock, err := lockRuntime(at.Runtime)
 	if err != nil {
 		var held *keeper.LockedError
 		if errors.As(err, &held) {
@@ -125,6 +126,19 @@ func run(at places, moved, fresh bool) error {
 		return failure{exitcode.Failed, err}
 	}
 	return failure{exitcode.Failed, becomeKeeper(at, set, id, lock)}
+}
+
+// lockWindow is how long a predecessor that is just ending may hold the lock.
+const lockWindow = 500 * time.Millisecond
+
+func lockRuntime(dir string) (*os.File, error) {
+	for end := time.Now().Add(lockWindow); ; time.Sleep(5 * time.Millisecond) {
+		lock, err := keeper.Lock(dir)
+		var held *keeper.LockedError
+		if !errors.As(err, &held) || time.Now().After(end) {
+			return lock, err
+		}
+	}
 }
 
 // prepare makes the folders. Services and their users never write there.

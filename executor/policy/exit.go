@@ -144,23 +144,30 @@ func (tx *Tx) rest(v *projector.Service) {
 	if v.Removed || v.Phase != event.PhaseExited {
 		return
 	}
+	if c := tx.awaited(v); c != nil {
+		tx.emitAs(c.Actor, v.Name, c.Record, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonCommand})
+		return
+	}
 	x := v.LastExit
 	finished := v.Spec.Restart == event.RestartNever || v.Spec.Restart == event.RestartOnFailure && x.Expected
 	if finished && x.Ran {
 		tx.emit(v.Name, x.Record, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonCompleted})
 		return
 	}
-	stable := x.Ran && time.Duration(x.Uptime) >= time.Duration(v.Spec.Backoff.ResetAfter) || tx.awaited(v)
+	stable := x.Ran && time.Duration(x.Uptime) >= time.Duration(v.Spec.Backoff.ResetAfter)
 	tx.reschedule(v, x.Record, event.Exit{Code: x.Code, Signal: x.Signal}, x.Exec, stable)
 }
 
-// awaited tells that a person asked for a start while what has now ended was
-// still there: that counts as a start, and does not wait for a backoff.
-func (tx *Tx) awaited(v *projector.Service) bool {
-	return slices.ContainsFunc(v.Pending, func(id string) bool {
+// awaited finds a person's start that came while what has now ended was still
+// there: it is wanted anew, whatever the restart policy would say.
+func (tx *Tx) awaited(v *projector.Service) *projector.Command {
+	for _, id := range v.Pending {
 		c := tx.State.Commands[id]
-		return (c.Verb == event.VerbStart || c.Verb == event.VerbRestart) && c.After[v.Name] >= v.Run
-	})
+		if (c.Verb == event.VerbStart || c.Verb == event.VerbRestart) && c.After[v.Name] >= v.Run {
+			return c
+		}
+	}
+	return nil
 }
 
 // reschedule decides between another try and giving up.

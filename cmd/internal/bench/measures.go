@@ -142,12 +142,9 @@ func (s *supd) recoveries() ([]row, error) {
 			}
 		}
 		answered = append(answered, time.Duration(now()-killed))
-		at, pid, err := s.engineStarted()
+		at, err := s.engineStarted(pids[1].pid)
 		if err != nil {
 			return nil, err
-		}
-		if pid == pids[1].pid {
-			return nil, errors.New("cannot find the new engine's first record")
 		}
 		recorded = append(recorded, time.Duration(at-killed))
 		time.Sleep(betweenDeaths)
@@ -158,18 +155,26 @@ func (s *supd) recoveries() ([]row, error) {
 	}, nil
 }
 
-// engineStarted reads the newest record of its kind.
-func (s *supd) engineStarted() (mono int64, pid int, err error) {
-	out, err := s.supctl("events", "--kind", "engine.started", "-n", "1", "-o", "json")
-	if err != nil {
-		return 0, 0, err
+// engineStarted finds when the engine after this one wrote its first record. It
+// can be read once it is durable, which is later than the answer.
+func (s *supd) engineStarted(before int) (mono int64, err error) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		out, err := s.supctl("events", "--kind", "engine.started", "-n", "1", "-o", "json")
+		if err != nil {
+			return 0, err
+		}
+		var record struct {
+			Mono int64
+			Data struct{ PID int }
+		}
+		if err := json.Unmarshal(out, &record); err != nil {
+			return 0, err
+		}
+		if record.Data.PID != before {
+			return record.Mono, nil
+		}
 	}
-	var record struct {
-		Mono int64
-		Data struct{ PID int }
-	}
-	err = json.Unmarshal(out, &record)
-	return record.Mono, record.Data.PID, err
+	return 0, errors.New("cannot find the new engine's first record")
 }
 
 // idle measures the CPU time of supd's own processes while nothing happens.
@@ -234,7 +239,7 @@ func (s *supd) memory(services int) (row, error) {
 		total += kib / 1024
 		parts[i] = fmt.Sprintf("%s %.1f", p.name, kib/1024)
 	}
-	return row{fmt.Sprintf("memory (PSS), %d services", services), fmt.Sprintf("%.1f MiB", total), strings.Join(parts, ", "), "1"}, nil
+	return row{fmt.Sprintf("memory (PSS), services: %d", services), fmt.Sprintf("%.1f MiB", total), strings.Join(parts, ", "), "1"}, nil
 }
 
 func pss(pid int) (kib float64, err error) {

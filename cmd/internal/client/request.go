@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"supd/journal/control/wire"
@@ -94,6 +95,28 @@ func (c *Client) expectEnd() {
 	defer c.mu.Unlock()
 	c.gone = 0
 }
+
+// WaitGone returns when nobody holds the socket any more: after a shutdown has
+// ended, that is when the next supd may start.
+func (c *Client) WaitGone(ctx context.Context) error {
+	for {
+		conn, err := net.DialTimeout("unix", c.socket, dialTimeout)
+		if err != nil && gone(err) {
+			return nil
+		}
+		if err == nil {
+			conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(goneEvery):
+		}
+	}
+}
+
+// goneEvery is how often WaitGone looks.
+const goneEvery = 5 * time.Millisecond
 
 // Ask sends a question and decodes the answer into out, which may be nil. An
 // answer that there is none is an *AskError; busy is waited out until ctx
