@@ -32,7 +32,7 @@ func (l *Loop) Note(in policy.Input) {
 	}
 	key := noteKey(in)
 	if _, seen := n.pending[key]; !seen && len(n.pending) >= maxNotes {
-		key = "many"
+		key = fmt.Sprintf("many %T", in) // a count is kept by its kind
 	}
 	n.pending[key] = counted(n.pending[key], in)
 	if !n.armed {

@@ -14,7 +14,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("sim.seed", 0, "replay this one seed")
-	simSeeds = flag.Uint64("sim.seeds", 400, "how many seeds to run")
+	simSeeds = flag.Uint64("sim.seeds", 150, "how many seeds to run")
 	simFirst = flag.Uint64("sim.first", 1, "the first of them")
 )
 

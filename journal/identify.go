@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +8,8 @@ import (
 
 // Identify reads the identity of a state folder, or creates folder and
 // identity if there is none. It is for whoever needs the node's id before an
-// engine runs; a copied or moved folder is refused as by Open (R5).
+// engine runs; a folder that another supd uses, a copied and a moved one are
+// refused as by Open (R5).
 func Identify(cfg Config) (Identity, error) {
 	if err := cfg.fill(); err != nil {
 		return Identity{}, err
@@ -17,13 +17,11 @@ func Identify(cfg Config) (Identity, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
 		return Identity{}, fmt.Errorf("cannot create the state folder: %w", err)
 	}
-	lock, err := lockState(filepath.Join(cfg.StateDir, "lock"), 0)
-	if err != nil && !errors.Is(err, ErrLocked) {
+	lock, err := lockState(filepath.Join(cfg.StateDir, "lock"), cfg.LockWait)
+	if err != nil {
 		return Identity{}, err
 	}
-	if lock != nil {
-		defer lock.release()
-	}
+	defer lock.release()
 	boot, err := Boot()
 	if err != nil {
 		return Identity{}, err

@@ -3,6 +3,7 @@ package projector
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"supd/journal/event"
@@ -25,6 +26,7 @@ func (s *State) Canonical() []byte {
 // Parse reads a canonical state that was true after the record (seq, hash).
 func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
 	s := New()
+	s.Version = 0
 	if err := json.Unmarshal(canonical, s); err != nil {
 		return nil, fmt.Errorf("cannot read state: %w", err)
 	}
@@ -37,12 +39,45 @@ func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
 	if s.Commands == nil {
 		s.Commands = map[string]*Command{}
 	}
+	if err := s.whole(); err != nil {
+		return nil, fmt.Errorf("cannot read state: %w", err)
+	}
 	for _, e := range s.Ended {
 		s.ended[e.ID] = e
 	}
 	s.seq, s.hash = seq, hash
 	s.findResolved()
 	return s, nil
+}
+
+// whole finds what no state that supd wrote lacks, and what a fold would fall
+// over: a base may come out of a damaged journal.
+func (s *State) whole() error {
+	for name, v := range s.Services {
+		if v == nil || v.Name != name {
+			return fmt.Errorf("service %q is incomplete", name)
+		}
+		for _, id := range v.Pending {
+			if s.Commands[id] == nil {
+				return fmt.Errorf("service %q waits for command %q, which is not open", name, id)
+			}
+		}
+		if v.Phase == event.PhaseBackoff && v.NextStart == nil {
+			return fmt.Errorf("service %q is in backoff without a next start", name)
+		}
+		if v.Tree != nil && v.LastExit == nil {
+			return fmt.Errorf("service %q has a tree and no exit", name)
+		}
+	}
+	for id, c := range s.Commands {
+		if c == nil || c.ID != id || c.After == nil || c.Results == nil {
+			return fmt.Errorf("command %q is incomplete", id)
+		}
+	}
+	if slices.Contains(s.Ended, nil) {
+		return fmt.Errorf("an ended command is missing")
+	}
+	return nil
 }
 
 // Base cuts the state into the data of base records (R9).

@@ -118,6 +118,7 @@ func run(at places, moved, fresh bool) error {
 	}
 	id, err := journal.Identify(journal.Config{
 		StateDir: at.State, RuntimeDir: at.Runtime, Node: set.Supd.Node, Moved: moved, NewIdentity: fresh,
+		LockWait: stateWindow,
 	})
 	if err != nil {
 		return failure{exitcode.Failed, err}
@@ -127,6 +128,10 @@ func run(at places, moved, fresh bool) error {
 	}
 	return failure{exitcode.Failed, becomeKeeper(at, set, id, lock)}
 }
+
+// stateWindow is how long the engine of a keeper that was killed may still hold
+// the state folder: it ends by itself once it notices.
+const stateWindow = 2 * time.Second
 
 // lockWindow is how long a predecessor that is just ending may hold the lock.
 const lockWindow = 500 * time.Millisecond

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -242,11 +243,25 @@ func (k *keeper) helperDied(h *helper, ws syscall.WaitStatus) {
 	h.pid = 0
 	closeAll(&h.pidfd)
 	h.ended()
+	if h == &k.engine && !k.quitting && k.endless() {
+		k.log.Error("supd ends as it was asked to: no engine lived long enough to do it in good order, and no service is running")
+		k.quit(&wire.Quit{Code: 1})
+	}
 	if !k.quitting {
 		k.helperAgain(h)
 	} else if h == &k.engine {
 		k.done = k.logger.pid == 0
 	}
+}
+
+// endless tells that the keeper was asked to end, that no engine lives long
+// enough to hear it, and that there is nothing to supervise. Then, and only
+// then, it ends by itself: a person must be able to stop it.
+func (k *keeper) endless() bool {
+	asked := slices.ContainsFunc(k.hostSignals, func(s wire.HostSignal) bool {
+		return s.Signal == int(syscall.SIGTERM) || s.Signal == int(syscall.SIGINT)
+	})
+	return asked && len(k.slots) == 0 && len(k.engine.deaths) >= 2
 }
 
 // helperAgain starts a helper that died: the first times at once, then later and

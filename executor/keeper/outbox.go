@@ -176,9 +176,8 @@ func (k *keeper) flushSlot(s *slot, tell func(wire.Message) bool) bool {
 	if s.gone {
 		return true
 	}
-	if !s.mute && !tell(&s.Slot) {
-		return false
-	}
+	// Results first: a signal that was sent before its receiver's end must not
+	// look as if it had come too late.
 	for _, op := range s.ops {
 		if op.dirty && op.Done {
 			if !tell(&op.Operation) {
@@ -187,5 +186,5 @@ func (k *keeper) flushSlot(s *slot, tell func(wire.Message) bool) bool {
 			op.dirty = false
 		}
 	}
-	return true
+	return s.mute || tell(&s.Slot)
 }

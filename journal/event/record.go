@@ -93,12 +93,22 @@ func Encode(r Record) (Encoded, error) {
 	if r.Data == nil || r.Data.Kind() != r.Kind {
 		return Encoded{}, fmt.Errorf("cannot encode record %d: its data is not of kind %q", r.Seq, r.Kind)
 	}
-	// As a reader of the bytes gets it: a state built from this record must be
-	// the one that is built from the journal, whatever clock and zone it is from.
+	// From here on it is as a reader of the bytes gets it: a state built from
+	// this record must be the one that is built from the journal (P6), whatever
+	// clock and zone it is from.
 	r.Time = r.Time.UTC().Round(0)
 	data, err := Marshal(r.Data)
 	if err != nil {
 		return Encoded{}, fmt.Errorf("cannot encode record %d (%s): %w", r.Seq, r.Kind, err)
+	}
+	if read := decoders[r.Kind]; read != nil && bytes.Contains(data, []byte(`\ufffd`)) {
+		// Text that is no UTF-8, from a path or a client, has been replaced.
+		if r.Data, err = read(data); err == nil {
+			data, err = Marshal(r.Data)
+		}
+		if err != nil {
+			return Encoded{}, fmt.Errorf("cannot encode record %d (%s): %w", r.Seq, r.Kind, err)
+		}
 	}
 	b, err := Marshal(wire{
 		SpecVersion: SpecVersion, ID: r.ID, Source: r.Source, Type: r.Kind.Type(), Subject: r.Subject,

@@ -1,0 +1,9 @@
+package rig_test
+
+import (
+	"testing"
+
+	"supd/cmd/internal/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }

@@ -1,0 +1,86 @@
+package rig
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Process is one process as /proc shows it. PID and Start together name it.
+type Process struct {
+	PID, Parent int
+	Start       uint64 // clock ticks since boot
+	State       byte   // Z is dead and not yet reaped
+	Comm        string
+}
+
+// ReadProcess returns a process; false if there is none of this pid.
+func ReadProcess(pid int) (Process, bool) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return Process{}, false
+	}
+	// The name is in parentheses and may contain anything, these too.
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return Process{}, false
+	}
+	w := strings.Fields(string(b[end+1:]))
+	if len(w) < 20 {
+		return Process{}, false
+	}
+	p := Process{PID: pid, State: w[0][0], Comm: string(b[open+1 : end])}
+	p.Parent, _ = strconv.Atoi(w[1])
+	p.Start, _ = strconv.ParseUint(w[19], 10, 64)
+	return p, true
+}
+
+// Live tells whether the very same process still runs.
+func (p Process) Live() bool {
+	now, ok := ReadProcess(p.PID)
+	return ok && now.Start == p.Start && now.State != 'Z' && now.State != 'X'
+}
+
+// Args is its command line; empty if it is gone or a zombie.
+func (p Process) Args() []string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "cmdline"))
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+}
+
+// Getenv is a variable of its environment as it was executed.
+func (p Process) Getenv(name string) string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "environ"))
+	if err != nil {
+		return ""
+	}
+	for _, v := range strings.Split(string(b), "\x00") {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Processes lists all processes of the machine.
+func Processes() []Process {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var all []Process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if p, ok := ReadProcess(pid); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}

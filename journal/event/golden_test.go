@@ -1,0 +1,131 @@
+package event
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write golden files for kinds that have none; one that exists is for ever")
+
+var goldenTime = time.Date(2026, 3, 4, 5, 6, 7, 890_000_000, time.UTC)
+
+// TestGolden holds the stored form of each kind for ever: new binaries read
+// old journals (R9), so a golden file is never rewritten. A kind whose data
+// changes in a way that old bytes do not survive needs a new kind.
+func TestGolden(t *testing.T) {
+	for _, k := range Kinds() {
+		t.Run(string(k), func(t *testing.T) {
+			file := filepath.Join("testdata", "golden", string(k)+".json")
+			want, err := os.ReadFile(file)
+			if errors.Is(err, os.ErrNotExist) && *rewrite {
+				e, err := Encode(goldenRecord(t, k))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, e.Bytes, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("a kind without a golden file (go test ./journal/event -rewrite makes one): %v", err)
+			}
+			e, err := Decode(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Record.Kind != k {
+				t.Errorf("kind %s", e.Record.Kind)
+			}
+			again, err := Encode(e.Record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(again.Bytes, want) || again.Hash != e.Hash {
+				t.Errorf("not the same bytes\nwant %s\n got %s", want, again.Bytes)
+			}
+			if diff := cmp.Diff(goldenRecord(t, k), e.Record); diff != "" {
+				t.Errorf("the file does not show each field of today's data (-want +got):\n%s", diff)
+			}
+		})
+	}
+	files, _ := filepath.Glob("testdata/golden/*.json")
+	for _, f := range files {
+		if _, ok := decoders[Kind(strings.TrimSuffix(filepath.Base(f), ".json"))]; !ok {
+			t.Errorf("%s: this version no longer reads the kind", f)
+		}
+	}
+}
+
+// goldenRecord has a value in each field of the kind's data.
+func goldenRecord(t *testing.T, k Kind) Record {
+	t.Helper()
+	empty, err := decoders[k]([]byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := reflect.New(reflect.TypeOf(empty)).Elem()
+	fillValue(v, new(int))
+	return Record{
+		ID: "0195f1c0-0000-7000-8000-000000000007", Source: "supd/host/4f3c", Kind: k, Subject: "web.1", Time: goldenTime, Mono: 1234567890,
+		Boot: "boot/pidns", Seq: 7, Prev: Hash([]byte("before")), Cause: "0195f1c0-0000-7000-8000-000000000006", Actor: "uid-1000",
+		Data: v.Interface().(Data),
+	}
+}
+
+// fillValue gives each field a value of its own.
+func fillValue(v reflect.Value, n *int) {
+	*n++
+	switch x := v.Addr().Interface().(type) {
+	case *time.Time:
+		*x = goldenTime.Add(time.Duration(*n) * time.Second)
+		return
+	case *[]byte, *interface{ MarshalJSON() ([]byte, error) }:
+		return
+	}
+	if v.Type().String() == "json.RawMessage" {
+		v.SetBytes([]byte(`{"a":1}`))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.String:
+		v.SetString("<text & " + string(rune('a'+*n%26)) + ">")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*n))
+	case reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(*n))
+	case reflect.Float64:
+		v.SetFloat(float64(*n) + 0.25)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fillValue(v.Elem(), n)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range 2 {
+			fillValue(v.Index(i), n)
+		}
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		for range 2 {
+			key, val := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			fillValue(key, n)
+			fillValue(val, n)
+			v.SetMapIndex(key, val)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fillValue(v.Field(i), n)
+		}
+	}
+}
