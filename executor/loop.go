@@ -3,7 +3,6 @@ package executor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,9 @@ import (
 
 // ErrBusy is returned by Command when the inbox is full.
 var ErrBusy = errors.New("the inbox is full")
+
+// ErrEnded is returned to who comes when the loop is over.
+var ErrEnded = errors.New("the engine's loop has ended")
 
 // ErrKeeperGone ends a loop whose keeper has died. Services live on; the next
 // supd finds them again.
@@ -56,11 +58,13 @@ type Loop struct {
 	mode    atomic.Value // string
 	quit    *QuitError
 	notes   noteLimit
+	noted   chan struct{}
 	done    chan struct{}
 }
 
-// QuitError ends a loop in good order: the last record is appended and all
-// callers have their answers.
+// QuitError ends a loop in good order: the last record is appended and all who
+// called before have their answers. KeepServices tells that some may live:
+// they were to be left running, or a forced end leaves them behind stuck.
 type QuitError struct{ KeepServices bool }
 
 // Error says so.
@@ -72,7 +76,10 @@ const callQueue = 1024
 
 // NewLoop returns a loop that runs when Run is called.
 func NewLoop(c LoopConfig) *Loop {
-	l := &Loop{LoopConfig: c, calls: make(chan func(*Core) error, callQueue), moved: make(chan struct{}, 1), done: make(chan struct{})}
+	l := &Loop{
+		LoopConfig: c, calls: make(chan func(*Core) error, callQueue), moved: make(chan struct{}, 1),
+		noted: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	l.LoopConfig.Core.Keeper = c.Host
 	l.LoopConfig.Core.Quit = func(keep bool) { l.quit = &QuitError{keep} }
 	l.core = NewCore(l.LoopConfig.Core)
@@ -80,11 +87,13 @@ func NewLoop(c LoopConfig) *Loop {
 }
 
 // Run drives the core until ctx ends, the keeper is gone or the run log
-// fails. It must be called once.
+// fails. It must be called once. Callers wait until recovery is over: before
+// it, the state may say that supd has stopped, or miss what ran meanwhile.
 func (l *Loop) Run(ctx context.Context) error {
 	defer close(l.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var calls chan func(*Core) error // nil before recovery
 	for {
 		if err := l.settleTime(timer); err != nil {
 			return err
@@ -99,7 +108,8 @@ func (l *Loop) Run(ctx context.Context) error {
 			if err := l.keeperEvent(e); err != nil {
 				return err
 			}
-		case f := <-l.calls:
+			calls = l.calls // the first event is the table, and recovery
+		case f := <-calls:
 			if err := f(l.core); err != nil {
 				return err
 			}
@@ -107,6 +117,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			if err := l.core.SetDurable(event.Seq(l.durable.Load())); err != nil {
 				return err
 			}
+		case <-l.noted:
 		case <-timer.C:
 		}
 	}
@@ -114,19 +125,42 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // settleTime carries out what is due and sets the timer to what is next.
 func (l *Loop) settleTime(timer *time.Timer) error {
+	if err := l.tellNotes(l.core.State().Supd.Stopping != nil); err != nil {
+		return err
+	}
 	if err := l.core.Pass(); err != nil {
 		return err
 	}
-	if l.quit != nil && l.core.Idle() {
-		return *l.quit
+	if l.quit != nil {
+		if err := l.lastCalls(); err != nil {
+			return err
+		}
 	}
 	if err := l.core.Tend(); err != nil {
 		return err
 	}
-	if wait, ok := l.core.Next(); ok {
+	wait, ok := l.core.Next()
+	if note, pending := l.notes.wait(); pending && (!ok || note < wait) {
+		wait, ok = note, true
+	}
+	if ok {
 		timer.Reset(wait)
 	} else {
 		timer.Stop()
+	}
+	return nil
+}
+
+// lastCalls answers who called before the end, as many as there are now, and
+// ends the loop when all answers are out.
+func (l *Loop) lastCalls() error {
+	for range len(l.calls) {
+		if err := (<-l.calls)(l.core); err != nil {
+			return err
+		}
+	}
+	if l.core.Idle() {
+		return *l.quit
 	}
 	return nil
 }
@@ -142,10 +176,20 @@ func (l *Loop) SetDurable(seq event.Seq) {
 
 // Command hands a command to the loop; reply is called on the loop's
 // goroutine, once or twice, and must not block. It returns ErrBusy at once if
-// the inbox is full.
+// the inbox is full, and ErrEnded if nobody will answer any more.
 func (l *Loop) Command(cmd policy.Command, reply func(event.CommandReply)) error {
 	select {
+	case <-l.done:
+		return ErrEnded
+	default:
+	}
+	select {
 	case l.calls <- func(c *Core) error {
+		if cmd.Request.Verb == event.VerbShutdown {
+			if err := l.tellNotes(true); err != nil {
+				return err
+			}
+		}
 		c.Await(cmd.Request.ID, reply)
 		return c.Step(cmd)
 	}:
@@ -161,25 +205,45 @@ func (l *Loop) Input(ctx context.Context, in policy.Input) error {
 	return l.Do(ctx, func(c *Core) error { return c.Step(in) })
 }
 
-// Do runs f on the loop's goroutine and waits for it. An error of f ends the
-// loop.
+// Do runs f on the loop's goroutine and waits for it; ErrEnded if the loop is
+// over. When Do returns, f has run or never will, so that it may write to the
+// caller's variables. An error of f ends the loop.
 func (l *Loop) Do(ctx context.Context, f func(*Core) error) error {
 	ran := make(chan error, 1)
+	var taken atomic.Bool // by the loop, or by a caller who waits no longer
+	call := func(c *Core) error {
+		if !taken.CompareAndSwap(false, true) {
+			return nil
+		}
+		err := f(c)
+		ran <- err
+		return err
+	}
 	select {
-	case l.calls <- func(c *Core) error { err := f(c); ran <- err; return err }:
+	case <-l.done:
+		return ErrEnded
+	default:
+	}
+	select {
+	case l.calls <- call:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-l.done:
-		return fmt.Errorf("cannot reach the engine's loop: it has ended")
+		return ErrEnded
 	}
+	var gone error
 	select {
 	case err := <-ran:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		gone = ctx.Err()
 	case <-l.done:
-		return fmt.Errorf("cannot reach the engine's loop: it has ended")
+		gone = ErrEnded
 	}
+	if taken.CompareAndSwap(false, true) {
+		return gone
+	}
+	return <-ran
 }
 
 // View runs f on the loop's goroutine with the state, which it must not keep.

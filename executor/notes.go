@@ -2,6 +2,8 @@ package executor
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,32 +15,59 @@ import (
 // noteEvery each, with their count (P4, P9).
 const (
 	noteEvery = time.Second
-	maxNotes  = 64 // different ones between two flushes; the rest is counted as one
+	maxNotes  = 64 // different ones between two tellings; the rest is counted as one
 )
 
 type noteLimit struct {
 	mu      sync.Mutex
-	pending map[string]policy.Input
-	armed   bool
+	pending map[string]policy.Input // guarded by mu
+	due     time.Time               // guarded by mu: when the oldest pending one is told
 }
 
-// Note hands the loop a rejection or a denial. It never blocks.
+// Note hands the loop a rejection or a denial. It never blocks. What comes
+// after the last record of an orderly end is not recorded.
 func (l *Loop) Note(in policy.Input) {
-	n := &l.notes
+	if !l.notes.add(in) {
+		return
+	}
+	select {
+	case l.noted <- struct{}{}: // the loop sets its timer
+	default:
+	}
+}
+
+// add counts a note, and tells whether it is the first one pending.
+func (n *noteLimit) add(in policy.Input) (first bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.pending == nil {
-		n.pending = map[string]policy.Input{}
+	if first = n.pending == nil; first {
+		n.pending, n.due = map[string]policy.Input{}, time.Now().Add(noteEvery)
 	}
 	key := noteKey(in)
 	if _, seen := n.pending[key]; !seen && len(n.pending) >= maxNotes {
 		key = fmt.Sprintf("many %T", in) // a count is kept by its kind
 	}
 	n.pending[key] = counted(n.pending[key], in)
-	if !n.armed {
-		n.armed = true
-		time.AfterFunc(noteEvery, l.flushNotes)
+	return first
+}
+
+// wait is how long until notes are due; ok is false if there are none.
+func (n *noteLimit) wait() (wait time.Duration, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return max(0, time.Until(n.due)), n.pending != nil
+}
+
+// take removes the pending notes, all together, if they are due or wanted now.
+func (n *noteLimit) take(now bool) map[string]policy.Input {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.pending == nil || !now && time.Now().Before(n.due) {
+		return nil
 	}
+	taken := n.pending
+	n.pending = nil
+	return taken
 }
 
 func noteKey(in policy.Input) string {
@@ -68,17 +97,17 @@ func counted(before, in policy.Input) policy.Input {
 	return in
 }
 
-func (l *Loop) flushNotes() {
-	n := &l.notes
-	n.mu.Lock()
-	pending := n.pending
-	n.pending, n.armed = nil, false
-	n.mu.Unlock()
-	for _, in := range pending {
-		select {
-		case l.calls <- func(c *Core) error { return c.Step(in) }:
-		case <-l.done:
-			return
+// tellNotes decides the pending notes, on the loop's goroutine. An orderly end
+// does not wait for them to be due: after its last record it is too late (P4).
+func (l *Loop) tellNotes(now bool) error {
+	if l.info.Load() == nil {
+		return nil // recovery comes first
+	}
+	pending := l.notes.take(now)
+	for _, key := range slices.Sorted(maps.Keys(pending)) {
+		if err := l.core.Step(pending[key]); err != nil {
+			return err
 		}
 	}
+	return nil
 }

@@ -326,6 +326,9 @@ func (l *Loop) hostSignal(e keeper.HostSignal, second bool) error {
 	var err error
 	switch syscall.Signal(e.Signal) {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+		if err = l.tellNotes(true); err != nil {
+			return err
+		}
 		err = l.core.Step(policy.Shutdown{Reason: event.ReasonSignal, Forced: second})
 	case syscall.SIGHUP:
 		if l.Reload != nil {

@@ -1,3 +1,8 @@
+// The runtime would ask the kernel every second how many processors there
+// are; for processes that mostly sleep that is much of what they do.
+//
+//go:debug updatemaxprocs=0
+
 // Command supd is the supervisor: keeper, engine and logger are modes of this
 // one binary. A person types `supd run`; the other modes are started by the
 // keeper and take no part in the command line.

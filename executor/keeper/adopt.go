@@ -35,6 +35,9 @@ func (k *keeper) adopt(m *wire.Adopt) {
 		s.State, s.once = wire.StateGone, true
 		if s.Cgroup != "" {
 			s.Leftovers = s.cgroup(0).populated()
+			if !s.Leftovers && instanceCgroup(s.Cgroup, s.Instance) {
+				s.cgroup(0).remove()
+			}
 		}
 		s.Cgroup = "" // a sweep may be needed: removing the slot leaves it alone
 		k.changed(s)

@@ -124,19 +124,24 @@ func TestCrash(t *testing.T) {
 // killer kills engine or logger or both at random moments, sometimes so soon
 // that the one before had not done anything yet.
 func killer(r *rig.Rig, dice *rand.Rand, kills int) (engines, loggers int) {
+	var deaths []time.Time // of engines
 	for range kills {
-		time.Sleep(time.Duration(dice.Int64N(int64(3 * time.Second)))) // the random moment itself
-		choice := dice.IntN(10)
+		time.Sleep(time.Duration(dice.Int64N(int64(2 * time.Second)))) // the random moment itself
+		choice := dice.IntN(20)
+		if len(deaths) >= 4 && time.Since(deaths[len(deaths)-4]) < 11*time.Second && choice > 1 {
+			choice = 19 // the fifth death in 10 s means safe mode, where less is tested
+		}
 		var engine, logger int
 		r.Until("engine and logger are there", func() bool {
 			engine, logger = r.Engine(), r.Logger()
 			return engine != 0 && logger != 0
 		})
-		if choice < 6 {
+		if choice < 12 {
 			r.Kill(engine)
+			deaths = append(deaths, time.Now())
 			engines++
 		}
-		if choice >= 5 {
+		if choice >= 10 {
 			r.Kill(logger)
 			loggers++
 		}

@@ -22,6 +22,10 @@ node = "rig"
 [service.web]
 command = ["ACTOR", "-dir", "DIR", "-stdout", "100"]
 autostart = false
+
+[service.late]
+command = ["ACTOR", "-dir", "DIR", "-stdout", "100", "-term", "ignore"]
+stop = { timeout = "400ms" }
 `
 
 // starts counts how often a service lived.
@@ -73,26 +77,29 @@ func TestConcurrentStart(t *testing.T) {
 func TestSameID(t *testing.T) {
 	r := rig.New(t, webConfig)
 	r.Run()
-	r.Supctl("start", "web").OK()
+	r.UntilPhase("late", event.PhaseRunning)
+	r.Until("late ignores TERM", func() bool { return starts(t, r, "late") == 1 })
 	stop := r.Watch()
-	engine := r.Engine()
 	id := uuid.Must(uuid.NewV7()).String()
-	req := event.CommandRequest{ID: id, Verb: event.VerbRestart, Patterns: []string{"web"}, SentAt: time.Now().UTC()}
+	req := event.CommandRequest{ID: id, Verb: event.VerbRestart, Patterns: []string{"late"}, SentAt: time.Now().UTC()}
 	c := r.Dial()
 	var wg sync.WaitGroup
 	replies := make([]event.CommandReply, 90)
+	running := make(chan struct{})
+	accepted := sync.OnceFunc(func() { close(running) })
 	send := func(i int) {
 		ctx, cancel := context.WithTimeout(t.Context(), rig.Patience)
 		defer cancel()
 		var err error
-		if replies[i], err = c.Command(ctx, req, nil); err != nil {
+		if replies[i], err = c.Command(ctx, req, func(event.CommandReply) { accepted() }); err != nil {
 			t.Error(err)
 		}
 	}
 	for i := range 40 {
 		wg.Go(func() { send(i) })
 	}
-	r.Kill(engine)
+	<-running // the restart waits for the deadline of its stop
+	r.Kill(r.Engine())
 	for i := range 40 {
 		wg.Go(func() { send(40 + i) })
 	}
@@ -102,7 +109,7 @@ func TestSameID(t *testing.T) {
 	}
 	for range 10 {
 		var reply event.CommandReply
-		r.Supctl("restart", "web", "--id", id, "-o", "json").OK().JSON(&reply)
+		r.Supctl("restart", "late", "--id", id, "-o", "json").OK().JSON(&reply)
 		replies = append(replies, reply)
 	}
 	for _, reply := range replies {
@@ -110,12 +117,16 @@ func TestSameID(t *testing.T) {
 			t.Errorf("P2: one answer is %v, another one %v", replies[0], reply)
 		}
 	}
-	if res := r.Supctl("stop", "web", "--id", id); res.Code != exitcode.Failed {
+	if res := r.Supctl("stop", "late", "--id", id); res.Code != exitcode.Failed {
 		t.Errorf("the same id with another content: exit code %d", res.Code)
 	}
 	r.Shutdown()
-	if n := starts(t, r, "web"); n != 2 {
-		t.Errorf("P2: a start and a restart, sent 100 times, started it %d times", n)
+	if n := starts(t, r, "late"); n != 2 {
+		t.Errorf("P2: one restart, sent 100 times, left it with %d instances", n)
 	}
-	newCheck(t, r).all(stop)
+	check := newCheck(t, r)
+	if n := len(rig.Of[event.EngineStartedData](check.history)); n != 2 {
+		t.Errorf("%d engines lived, one was killed", n)
+	}
+	check.all(stop)
 }

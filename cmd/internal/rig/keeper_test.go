@@ -39,6 +39,7 @@ func TestKeeperKilled(t *testing.T) { lost(t, (*rig.Rig).KillKeeper) }
 func TestAllKilled(t *testing.T) { lost(t, (*rig.Rig).KillAll) }
 
 func lost(t *testing.T, kill func(*rig.Rig)) {
+	rig.ReapActors(t)
 	r := rig.New(t, keeperConfig)
 	r.Run()
 	stop := r.Watch()

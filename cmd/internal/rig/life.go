@@ -101,7 +101,8 @@ func (r *Rig) Gone() {
 	}
 	r.Until("no process is left", func() bool { return len(r.Left()) == 0 })
 	if dir := r.cgroup(); dir != "" {
-		r.t.Errorf("cgroup %s is left", dir)
+		below, _ := filepath.Glob(filepath.Join(dir, "*-*"))
+		r.t.Errorf("cgroup %s is left, with %v in it", dir, below)
 	}
 }
 

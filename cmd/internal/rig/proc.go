@@ -6,6 +6,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is one process as /proc shows it. PID and Start together name it.
@@ -83,4 +88,36 @@ func Processes() []Process {
 		}
 	}
 	return all
+}
+
+// ReapActors makes the test the reaper of actors whose keeper died, for the
+// time of the test. The exit status of a process that is not supd's child can
+// be known only when it has been reaped, and some machines' init takes seconds.
+func ReapActors(t testing.TB) {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	me, done := os.Getpid(), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			for _, p := range Processes() {
+				// Others may be children that os/exec waits for.
+				if p.Parent == me && p.State == 'Z' && p.Comm == "actor" {
+					_, _ = unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(done)
+		wg.Wait()
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	})
 }
