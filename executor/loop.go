@@ -87,13 +87,24 @@ func NewLoop(c LoopConfig) *Loop {
 }
 
 // Run drives the core until ctx ends, the keeper is gone or the run log
-// fails. It must be called once. Callers wait until recovery is over: before
-// it, the state may say that supd has stopped, or miss what ran meanwhile.
+// fails. It must be called once. Nothing is decided before the keeper's table,
+// which comes first, is settled: until then the state may say that supd has
+// stopped, or not know what happened meanwhile.
 func (l *Loop) Run(ctx context.Context) error {
 	defer close(l.done)
+	select {
+	case <-ctx.Done():
+		return nil
+	case e, ok := <-l.Host.Events():
+		if !ok {
+			return ErrKeeperGone
+		}
+		if err := l.keeperEvent(e); err != nil {
+			return err
+		}
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var calls chan func(*Core) error // nil before recovery
 	for {
 		if err := l.settleTime(timer); err != nil {
 			return err
@@ -108,8 +119,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			if err := l.keeperEvent(e); err != nil {
 				return err
 			}
-			calls = l.calls // the first event is the table, and recovery
-		case f := <-calls:
+		case f := <-l.calls:
 			if err := f(l.core); err != nil {
 				return err
 			}

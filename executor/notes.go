@@ -100,9 +100,6 @@ func counted(before, in policy.Input) policy.Input {
 // tellNotes decides the pending notes, on the loop's goroutine. An orderly end
 // does not wait for them to be due: after its last record it is too late (P4).
 func (l *Loop) tellNotes(now bool) error {
-	if l.info.Load() == nil {
-		return nil // recovery comes first
-	}
 	pending := l.notes.take(now)
 	for _, key := range slices.Sorted(maps.Keys(pending)) {
 		if err := l.core.Step(pending[key]); err != nil {

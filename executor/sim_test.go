@@ -34,9 +34,8 @@ func TestSimulation(t *testing.T) {
 
 type simulation struct {
 	*rig
-	chance  *rand.Rand
-	specs   map[string]event.Spec
-	settled bool
+	chance *rand.Rand
+	specs  map[string]event.Spec
 }
 
 func simulate(t *testing.T, seed uint64) {
@@ -182,7 +181,9 @@ func (s *simulation) shutdown() {
 	in := policy.Shutdown{Reason: "signal", KeepServices: s.one(2), Forced: s.one(2)}
 	for !s.do(func() error { return s.core.Step(in) }) { // the keeper tells the next engine again
 	}
-	s.w.Release()
+	if !in.Forced {
+		s.w.Release()
+	}
 	s.hang = false
 	s.calm(time.Minute)
 	if !s.quit || !s.core.State().Supd.Stopped {

@@ -360,7 +360,14 @@ func (j *Journal) InProcessConn() (net.Conn, error) { return j.server.inProcessC
 // Close flushes to durable until ctx ends, then shuts down in order. The run
 // log stays: the next engine of this boot starts from it. It returns what is
 // not durable or not closed; whatever it returns, the journal is unusable.
-func (j *Journal) Close(ctx context.Context) error {
+func (j *Journal) Close(ctx context.Context) error { return j.close(ctx, false) }
+
+// Retire is Close after an orderly end of supd: if all that the run log holds
+// is durable, the run log is removed, so that nobody's memory is held. The
+// next Open starts from JOURNAL.
+func (j *Journal) Retire(ctx context.Context) error { return j.close(ctx, true) }
+
+func (j *Journal) close(ctx context.Context, forGood bool) error {
 	var errs []error
 	if j.stop != nil {
 		if !j.cfg.Safe {
@@ -370,7 +377,7 @@ func (j *Journal) Close(ctx context.Context) error {
 		}
 		j.stop()
 		<-j.done
-		if len(errs) == 0 && !j.cfg.Safe {
+		if forGood && len(errs) == 0 && !j.cfg.Safe {
 			errs = append(errs, j.retire())
 		}
 	}
@@ -382,8 +389,6 @@ func (j *Journal) Close(ctx context.Context) error {
 
 const closeTimeout = 2 * time.Second
 
-// release ends the server and lets go of run log and lock. A server that hangs
-// may still write, so the lock stays ours until this process is gone (R5).
 // retire removes the run log: all it holds is durable, and memory that nobody
 // uses should not be held. node.json first says that this boot has none, so a
 // crash in between does not look like a loss.
@@ -401,6 +406,8 @@ func (j *Journal) retire() error {
 	return nil
 }
 
+// release ends the server and lets go of run log and lock. A server that hangs
+// may still write, so the lock stays ours until this process is gone (R5).
 func (j *Journal) release(ctx context.Context) error {
 	var errs []error
 	if j.log != nil {

@@ -74,7 +74,6 @@ var (
 	scheduled = event.RestartScheduledData{Retry: 1}
 	cancelled = event.RestartCancelledData{By: "command"}
 	fatal     = event.ServiceFatalData{Reason: "exec"}
-	removed   = event.ServiceRemovedData{}
 	signaled  = event.InstanceSignaledData{Instance: "i1", Operation: StopOperation("i1", "SIGTERM"), Result: "sent"}
 	killed    = event.InstanceSignaledData{Instance: "i1", Operation: KillOperation("i1"), Result: "sent"}
 )

@@ -26,8 +26,13 @@ import (
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
 	client := r.Client
 	err := e.loop.Command(policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}, reply)
-	if errors.Is(err, executor.ErrBusy) {
+	switch {
+	case errors.Is(err, executor.ErrBusy):
 		reply(event.CommandReply{Status: event.ReplyBusy, Command: r.Command.ID, Reason: event.RejectBusy, Detail: "the inbox is full"})
+	case errors.Is(err, executor.ErrEnded):
+		reply(event.CommandReply{
+			Status: event.ReplyRejected, Command: r.Command.ID, Reason: event.RejectShuttingDown, Detail: "supd has stopped",
+		})
 	}
 }
 

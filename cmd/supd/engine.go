@@ -54,7 +54,6 @@ type engine struct {
 	server   *control.Server
 	conn     *nats.Conn
 	started  time.Time
-	mode     string
 
 	mu     sync.Mutex
 	health string // of the journal, for info
@@ -285,17 +284,12 @@ func (e *engine) runLoop() error {
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)
 	e.server.Close()
-	if err := e.journal.Close(ctx); err != nil {
+	if err := e.journal.Retire(ctx); err != nil {
 		// What is not durable is kept: the next supd of this boot goes on with it.
 		e.log.Warn("the journal was not closed in good order", "error", err)
 	}
 	e.bridge.Close()
-	if err := e.client.Quit(exitcode.Done, quit.KeepServices); err != nil {
-		return err
-	}
-	for range e.client.Events() { // until the keeper has closed
-	}
-	return nil
+	return leave(e.client, quit.KeepServices)
 }
 
 func (e *engine) durable(seq event.Seq) {

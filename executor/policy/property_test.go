@@ -2,9 +2,8 @@ package policy_test
 
 import (
 	"fmt"
-	"time"
-
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -215,11 +214,14 @@ func (h *history) restart(n int) {
 		h.boot(policy.Settle{})
 	default:
 		h.trace("shutdown")
-		h.decide(policy.Shutdown{
+		in := policy.Shutdown{
 			Reason: "signal", Forced: rapid.Bool().Draw(h.t, "forced"), KeepServices: rapid.Bool().Draw(h.t, "keep"),
-		})
+		}
+		h.decide(in)
 		if rapid.Bool().Draw(h.t, "completes") {
-			h.w.Release()
+			if !in.Forced {
+				h.w.Release()
+			}
 			h.calm(time.Minute)
 			if !h.s.Supd.Stopped {
 				h.fail("an orderly end does not come: %s", h.s.Canonical())

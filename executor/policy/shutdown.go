@@ -51,10 +51,12 @@ func (tx *Tx) kill(v *projector.Service, cause string) {
 }
 
 // finishShutdown writes the last record as soon as nothing lives, or nothing
-// has to end.
+// has to end. A forced end does not wait for what KILL was tried on in vain: a
+// person must be able to end supd. Who is left behind stands in the journal,
+// and the next supd starts no other before that one is dead (P1, R4).
 func (tx *Tx) finishShutdown() {
 	stopping := tx.State.Supd.Stopping
-	if stopping == nil || !stopping.KeepServices && tx.anyLive() {
+	if stopping == nil || !stopping.KeepServices && tx.anyAwaited(stopping.Forced) {
 		return
 	}
 	for _, c := range tx.openCommands() {
@@ -66,7 +68,26 @@ func (tx *Tx) finishShutdown() {
 	}
 	d := event.SupdStoppedData{Reason: stopping.Reason, KeepServices: stopping.KeepServices, Forced: stopping.Forced}
 	tx.emit("", stopping.Record, d)
-	tx.act(Quit{KeepServices: d.KeepServices})
+	tx.act(Quit{KeepServices: d.KeepServices || tx.anyLive()})
+}
+
+// anyAwaited tells that an orderly end waits for somebody's death.
+func (tx *Tx) anyAwaited(forced bool) bool {
+	for _, v := range tx.State.Services {
+		if v.Live() && !(forced && unkillable(v)) {
+			return true
+		}
+	}
+	return false
+}
+
+// unkillable tells that KILL was tried and recorded in vain: on the main
+// process, which is then stuck, or by a sweep on what it left.
+func unkillable(v *projector.Service) bool {
+	if v.Instance != nil {
+		return v.Instance.Stuck
+	}
+	return v.Tree != nil && v.Tree.Sweeps > 0
 }
 
 func (tx *Tx) anyLive() bool {

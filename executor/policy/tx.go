@@ -86,7 +86,9 @@ type Reply struct {
 	Everyone bool
 }
 
-// Quit ends supd in good order: the last record is supd.stopped.
+// Quit ends supd in good order: the last record is supd.stopped. KeepServices
+// tells that some may live: those that were to be left running, or stuck ones
+// that a forced end leaves behind.
 type Quit struct{ KeepServices bool }
 
 func (Drop) effect()   {}

@@ -72,9 +72,23 @@ func newCheck(t *testing.T, r *rig.Rig) *check {
 	return c
 }
 
+// summary is a table of what was checked.
 func (c *check) summary() string {
-	return fmt.Sprintf("%d records, %d commands, %d instances, %d lines of output, %d engines, safe mode %d times",
-		len(c.history), c.nSent, len(c.starts), c.lines, len(rig.Of[event.EngineStartedData](c.history)), c.safe())
+	var b strings.Builder
+	for _, row := range []struct {
+		what string
+		n    int
+	}{
+		{"records", len(c.history)},
+		{"commands", c.nSent},
+		{"instances", len(c.starts)},
+		{"lines of output", c.lines},
+		{"engines", len(rig.Of[event.EngineStartedData](c.history))},
+		{"of them in safe mode", c.safe()},
+	} {
+		fmt.Fprintf(&b, "\n%22s %9d", row.what, row.n)
+	}
+	return b.String()
 }
 
 func (c *check) safe() int {

@@ -118,7 +118,7 @@ func TestCrash(t *testing.T) {
 	c.answers(clients)
 	c.replay(dump)
 	c.all(stop)
-	t.Logf("%d engine and %d logger kills in %v; %s", engines, loggers, time.Since(began).Round(time.Second), c.summary())
+	t.Logf("SUPD_CRASH_SEED=%d: %d engine and %d logger kills in %v%s", seed, engines, loggers, time.Since(began).Round(time.Second), c.summary())
 }
 
 // killer kills engine or logger or both at random moments, sometimes so soon

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"syscall"
+
+	"supd/cmd/internal/exitcode"
+	"supd/executor/keeper"
+	"supd/executor/keeper/wire"
+)
+
+// quitter is what an engine needs of its keeper at the end. *keeper.Client is
+// one.
+type quitter interface {
+	Events() <-chan keeper.Event
+	Drop(instance string) error
+	Quit(code uint8, keep bool) error
+	HostSignalDone(number uint64) error
+}
+
+// leave has the keeper end and waits until it has. The journal says that
+// nothing lives, but a keeper that must leave nothing running refuses while it
+// holds a stub, which is no instance and so in no record (R3): it is let go,
+// and the keeper is asked again. Whoever sends another TERM or INT waits for
+// nothing any more.
+func leave(k quitter, keep bool) error {
+	if err := k.Quit(exitcode.Done, keep); err != nil {
+		return err
+	}
+	for e := range k.Events() {
+		var err error
+		switch e := e.(type) {
+		case keeper.Parked:
+			err = k.Drop(e.Slot.Instance)
+		case keeper.Unchanged: // what the keeper says with its refusal
+			if e.Slot.State == wire.StateParked {
+				err = k.Drop(e.Slot.Instance)
+			}
+		case keeper.Dropped, keeper.ParkFailed, keeper.Exited:
+			err = k.Quit(exitcode.Done, keep)
+		case keeper.HostSignal:
+			if syscall.Signal(e.Signal) != syscall.SIGHUP {
+				keep = true
+				err = k.Quit(exitcode.Done, keep)
+			}
+			if err == nil {
+				err = k.HostSignalDone(e.Number)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
