@@ -36,7 +36,7 @@ func (a applied) prepare(set *config.Set) error {
 	if err != nil {
 		return fmt.Errorf("cannot store the configuration: %w", err)
 	}
-	return writePrivate(a.pendingPath(), b)
+	return writePrivate(a.pendingPath(), b, false)
 }
 
 // pending reads what prepare left.
@@ -61,26 +61,27 @@ func parseSet(b []byte) (*config.Set, error) {
 // is written in the background: a full or hanging disk must not keep services
 // from starting (P5); the next apply writes it again.
 func (a applied) store(b []byte, digest string) error {
-	if err := storeIn(a.runtime, b, digest); err != nil {
+	if err := storeIn(a.runtime, b, digest, false); err != nil {
 		return err
 	}
-	go func() { _ = storeIn(a.state, b, digest) }()
+	go func() { _ = storeIn(a.state, b, digest, true) }()
 	return nil
 }
 
-func storeIn(folder string, b []byte, digest string) error {
+// storeIn writes one copy; a synced one survives power loss.
+func storeIn(folder string, b []byte, digest string, sync bool) error {
 	dir := filepath.Join(folder, appliedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot store the configuration: %w", err)
 	}
 	path := filepath.Join(dir, digest+".json")
-	if err := writePrivate(path, b); err != nil {
+	if err := writePrivate(path, b, sync); err != nil {
 		return err
 	}
 	return prune(dir, filepath.Base(path))
 }
 
-// prune keeps the newest stored configurations (P9).
+// prune keeps the newest files of the folder, which is supd's own (P9).
 func prune(dir, keep string) error {
 	const kept = 8
 	entries, err := os.ReadDir(dir)
@@ -94,7 +95,7 @@ func prune(dir, keep string) error {
 	var oldest aged
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || e.Name() == keep || !strings.HasSuffix(e.Name(), ".json") {
+		if err != nil || e.Name() == keep {
 			continue
 		}
 		if oldest.name == "" || info.ModTime().Before(oldest.at) {
@@ -113,14 +114,17 @@ func (a applied) load(digest string) (*config.Set, error) {
 	for _, folder := range []string{a.runtime, a.state} {
 		b, err := os.ReadFile(filepath.Join(folder, appliedDir, digest+".json"))
 		if err == nil {
-			return parseSet(b)
+			var set *config.Set
+			if set, err = parseSet(b); err == nil {
+				return set, nil
+			}
 		}
 		failed = errors.Join(failed, err)
 	}
 	return nil, fmt.Errorf("cannot read the applied configuration: %w", failed)
 }
 
-func writePrivate(path string, b []byte) error {
+func writePrivate(path string, b []byte, sync bool) error {
 	tmp := path + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot store the configuration: %w", err)
@@ -130,6 +134,9 @@ func writePrivate(path string, b []byte) error {
 		return fmt.Errorf("cannot store the configuration: %w", err)
 	}
 	_, err = f.Write(b)
+	if err == nil && sync {
+		err = f.Sync() // before the rename: no name ever leads to half a file
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(tmp, path)
 	}

@@ -66,7 +66,7 @@ func engineMain(argv []string) int {
 		return exitcode.Usage
 	}
 	log := newLog(a, modeEngine)
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // the keeper is told and tells us
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                         // a small heap beats a fast collector here
 	if err := runEngine(a, safe, log); err != nil {
 		log.Error("the engine ends", "error", err)

@@ -14,7 +14,6 @@ type quitter interface {
 	Events() <-chan keeper.Event
 	Drop(instance string) error
 	Quit(code uint8, keep bool) error
-	HostSignalDone(number uint64) error
 }
 
 // leave has the keeper end and waits until it has. The journal says that
@@ -26,28 +25,23 @@ func leave(k quitter, keep bool) error {
 	if err := k.Quit(exitcode.Done, keep); err != nil {
 		return err
 	}
+	// From here on an error only says that the keeper is going, which ends its
+	// events too.
 	for e := range k.Events() {
-		var err error
 		switch e := e.(type) {
 		case keeper.Parked:
-			err = k.Drop(e.Slot.Instance)
+			_ = k.Drop(e.Slot.Instance)
 		case keeper.Unchanged: // what the keeper says with its refusal
 			if e.Slot.State == wire.StateParked {
-				err = k.Drop(e.Slot.Instance)
+				_ = k.Drop(e.Slot.Instance)
 			}
 		case keeper.Dropped, keeper.ParkFailed, keeper.Exited:
-			err = k.Quit(exitcode.Done, keep)
+			_ = k.Quit(exitcode.Done, keep)
 		case keeper.HostSignal:
 			if syscall.Signal(e.Signal) != syscall.SIGHUP {
 				keep = true
-				err = k.Quit(exitcode.Done, keep)
+				_ = k.Quit(exitcode.Done, keep)
 			}
-			if err == nil {
-				err = k.HostSignalDone(e.Number)
-			}
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ func loggerMain(argv []string) int {
 	a, _, err := parseArgs(modeLogger, argv)
 	log := newLog(a, modeLogger)
 	if err == nil {
-		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // the keeper decides when it ends
+		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT) // the keeper decides when it ends
 		err = runLogger(a, log)
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -148,22 +149,20 @@ func lockRuntime(dir string) (*os.File, error) {
 
 // prepare makes the folders. Services and their users never write there.
 func (p places) prepare() (places, error) {
-	for _, dir := range []*string{&p.State, &p.Runtime} {
-		abs, err := filepath.Abs(*dir)
+	for _, path := range []*string{&p.Config, &p.State, &p.Runtime} {
+		abs, err := filepath.Abs(*path)
 		if err != nil {
-			return p, err
+			return p, fmt.Errorf("cannot find %s: %w", *path, err)
 		}
-		if err := os.MkdirAll(abs, 0o755); err != nil {
-			return p, fmt.Errorf("cannot create folder: %w", err)
-		}
-		*dir = abs
-	}
-	var err error
-	if p.Config, err = filepath.Abs(p.Config); err != nil {
-		return p, err
+		*path = abs
 	}
 	if n := len(filepath.Join(p.Runtime, folders.SocketName)); n > 107 {
 		return p, fmt.Errorf("cannot use runtime folder %s: the socket's path would have %d bytes, the kernel takes 107; choose a shorter --runtime-dir", p.Runtime, n)
+	}
+	for flag, dir := range map[string]string{"--state-dir": p.State, "--runtime-dir": p.Runtime} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return p, fmt.Errorf("cannot create folder: %w; choose another %s", err, flag)
+		}
 	}
 	return p, nil
 }
@@ -183,6 +182,7 @@ func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File
 		return fmt.Errorf("cannot keep the lock across execve: %w", err)
 	}
 	err = syscall.Exec("/proc/self/exe", []string{"supd", modeKeeper, string(b)}, os.Environ())
+	runtime.KeepAlive(lock) // the collector would close it, and with it end the lock
 	return fmt.Errorf("cannot execute the keeper: %w", err)
 }
 

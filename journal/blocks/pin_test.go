@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
@@ -119,6 +120,20 @@ func TestReadsAtomicBatches(t *testing.T) {
 	}
 }
 
+// awaitStages waits until n batches are staged.
+func awaitStages(t *testing.T, dir string, n int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		stages, err := os.ReadDir(filepath.Join(StreamDir(dir), "batches"))
+		if len(stages) == n && (err == nil || n == 0) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d batches are staged, not %d: %v", len(stages), n, err)
+		}
+	}
+}
+
 // A batch whose copying from its staging folder was cut off is completed by
 // the server at its start, and by the reader.
 func TestCompletesAHalfCopiedBatch(t *testing.T) {
@@ -129,7 +144,11 @@ func TestCompletesAHalfCopiedBatch(t *testing.T) {
 	r.publish(1, 5, 20)
 	r.batch("half", 6, 25, true)
 	want := r.consume()
+	// The server removes the folder of a committed batch behind its answer, and
+	// makes that of a new one likewise.
+	awaitStages(t, dir, 0)
 	r.batch("half", 6, 25, false) // leaves a staging folder under the name that the server gives this batch
+	awaitStages(t, dir, 1)
 	copied := cloneStore(t, dir)
 	stages, err := os.ReadDir(filepath.Join(StreamDir(copied), "batches"))
 	if err != nil || len(stages) != 1 {
