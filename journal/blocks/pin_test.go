@@ -124,8 +124,9 @@ func TestReadsAtomicBatches(t *testing.T) {
 func awaitStages(t *testing.T, dir string, n int) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		stages, err := os.ReadDir(filepath.Join(StreamDir(dir), "batches"))
-		if len(stages) == n && (err == nil || n == 0) {
+		stages, err := filepath.Glob(filepath.Join(StreamDir(dir), "batches", "*"))
+		blocks, _ := filepath.Glob(filepath.Join(StreamDir(dir), "batches", "*", "msgs", "1.blk"))
+		if len(stages) == n && len(blocks) == n {
 			return
 		}
 		if time.Now().After(end) {
