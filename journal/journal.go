@@ -33,7 +33,7 @@ type Config struct {
 	LockWait    time.Duration // how long to wait for a predecessor's lock
 	Moved       bool          // the state folder was moved on purpose
 	NewIdentity bool          // the state folder is a copy that lives on beside its original
-	Safe        bool          // JetStream stays off (R12); records are only kept
+	Safe        bool          // JetStream stays off at first (R12); records are only kept
 
 	// Authentication decides about all connections but our own. Nil lets
 	// nobody else in.
@@ -109,8 +109,9 @@ type Journal struct {
 	since  backlog    // since the newest base
 	based  bool       // since counts from a base that went through here
 
-	stop context.CancelFunc
-	done chan struct{}
+	closing chan struct{} // closed when Close begins
+	stop    context.CancelFunc
+	done    chan struct{}
 }
 
 // Open takes the state folder and recovers what was recorded. With a run log
@@ -120,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if err := cfg.fill(); err != nil {
 		return nil, nil, err
 	}
-	j := &Journal{cfg: cfg}
+	j := &Journal{cfg: cfg, closing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			j.abandon()
@@ -172,16 +173,31 @@ func (j *Journal) Start() error {
 	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, notify: j.cfg.Notify, timeout: publishTimeout}
 	go func() {
 		defer close(j.done)
-		if j.cfg.Safe {
-			if p.notify.Degraded != nil {
-				p.notify.Degraded("safe mode: JetStream is off", time.Now())
-			}
-			<-ctx.Done()
+		if j.cfg.Safe && !j.beSafe(ctx) {
 			return
 		}
 		p.run(ctx)
 	}()
 	return nil
+}
+
+// safePause is how long safe mode keeps JetStream off. Engines that die five
+// times in 10 s enter it; one that has lived twice as long may try again.
+const safePause = 20 * time.Second
+
+// beSafe keeps JetStream off for a while, or until the journal is closed, when
+// what is kept should become durable. It returns false if ctx ends.
+func (j *Journal) beSafe(ctx context.Context) bool {
+	if j.cfg.Notify.Degraded != nil {
+		j.cfg.Notify.Degraded("safe mode: JetStream is off for "+safePause.String(), time.Now())
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-j.closing:
+	case <-time.After(safePause):
+	}
+	return true
 }
 
 func (j *Journal) markDurable(link Link) {
@@ -370,14 +386,13 @@ func (j *Journal) Retire(ctx context.Context) error { return j.close(ctx, true) 
 func (j *Journal) close(ctx context.Context, forGood bool) error {
 	var errs []error
 	if j.stop != nil {
-		if !j.cfg.Safe {
-			if err := j.q.wait(ctx, j.q.newest()); err != nil {
-				errs = append(errs, fmt.Errorf("records after %d are kept and not durable: %w", j.Durable(), err))
-			}
+		close(j.closing)
+		if err := j.q.wait(ctx, j.q.newest()); err != nil {
+			errs = append(errs, fmt.Errorf("records after %d are kept and not durable: %w", j.Durable(), err))
 		}
 		j.stop()
 		<-j.done
-		if forGood && len(errs) == 0 && !j.cfg.Safe {
+		if forGood && len(errs) == 0 {
 			errs = append(errs, j.retire())
 		}
 	}

@@ -101,6 +101,8 @@ func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown
 			return err
 		}
 		in.Adopted = true
+	case event.InstanceReloadingData:
+		return is(d.Instance)
 	case event.InstanceStuckData:
 		if err := is(d.Instance); err != nil {
 			return err
@@ -190,6 +192,9 @@ func (v *Service) applySignaled(d event.InstanceSignaledData, now event.Moment) 
 	if t := v.Tree; t != nil && t.Instance == d.Instance && d.Operation == TreeOperation(t.Instance) {
 		t.Stop.Signaled = true
 	}
+	if x := v.LastExit; x != nil && x.Instance == d.Instance && d.Operation == KillOperation(x.Instance) {
+		x.Unkilled = ""
+	}
 }
 
 func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now event.Moment, shuttingDown bool) {
@@ -200,6 +205,9 @@ func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now ev
 	}
 	if in.Stop != nil {
 		v.LastExit.Stop = in.Stop.Reason
+		if in.Stop.Killed == nil {
+			v.LastExit.Unkilled = in.Stop.Record
+		}
 	}
 	v.Instance = nil
 	v.Phase = v.restPhase(r.Boot, shuttingDown)

@@ -163,6 +163,9 @@ type LastExit struct {
 	Exec     *ExecFailure   `json:"exec"`
 	Stop     string         `json:"stop"` // reason of the stop order, empty if nobody asked
 	Record   string         `json:"record"`
+	// Unkilled is the record of a stop order whose KILL is not recorded: a tree
+	// is killed by a worker, so the exit may be told before the signal's result.
+	Unkilled string `json:"unkilled"`
 }
 
 // Command is an accepted command that has not ended.

@@ -84,7 +84,9 @@ func (tx *Tx) started(in Started) {
 	}
 	if !same {
 		for _, c := range tx.openCommands() {
-			if c.Verb == event.VerbShutdown { // it was cut short, and this supd goes on
+			// A shutdown was cut short, and this supd goes on. Of an apply without
+			// targets power failed between its first record and its end.
+			if c.Verb == event.VerbShutdown || c.Verb == event.VerbApply && len(c.Targets) == 0 {
 				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 			}
 		}
@@ -237,12 +239,12 @@ func (tx *Tx) adopted(in Adopted) {
 	tx.doubtCommands(v, i)
 }
 
-// doubtCommands ends the signal commands whose fate is not known.
+// doubtCommands ends the commands whose signal's fate is not known.
 func (tx *Tx) doubtCommands(v *projector.Service, i *projector.Instance) {
 	for _, id := range slices.Clone(v.Pending) {
-		if c := tx.State.Commands[id]; c.Verb == event.VerbSignal {
-			n, _ := event.SignalNumber(c.Args[event.ArgSignal])
-			tx.doubtSignal(v, i, c.Record, projector.SignalOperation(id), event.SignalName(n), event.ScopeMain)
+		c := tx.State.Commands[id]
+		if sig := commandSignal(v, c); sig != "" {
+			tx.doubtSignal(v, i, c.Record, projector.SignalOperation(id), sig, event.ScopeMain)
 		}
 	}
 }
@@ -286,7 +288,23 @@ func (tx *Tx) signaled(in Signaled) {
 	if d.PIDs == nil {
 		d.PIDs = []int{}
 	}
+	reload := reloadOf(tx.State, v, in)
 	tx.emit(v.Name, signalCause(tx.State, v, in), d)
+	if reload != nil && d.Result == ResultSent && v.Instance != nil && v.Instance.ID == in.Instance {
+		tx.emit(v.Name, reload.Record, event.InstanceReloadingData{
+			Instance: in.Instance, By: event.ReloadBySignal, Took: tx.since(reload),
+		})
+	}
+}
+
+// reloadOf finds the reload that waits for this result.
+func reloadOf(s *projector.State, v *projector.Service, in Signaled) *projector.Command {
+	for _, id := range v.Pending {
+		if c := s.Commands[id]; c.Verb == event.VerbReload && in.Operation == projector.SignalOperation(id) {
+			return c
+		}
+	}
+	return nil
 }
 
 // expectsSignal tells whether this result is news to the state.
@@ -295,6 +313,9 @@ func expectsSignal(s *projector.State, v *projector.Service, in Signaled) bool {
 		if in.Operation == projector.SignalOperation(id) {
 			return true
 		}
+	}
+	if x := v.LastExit; x != nil && x.Instance == in.Instance && in.Operation == projector.KillOperation(x.Instance) {
+		return x.Unkilled != "" && in.Result == ResultSent
 	}
 	if t := v.Tree; t != nil && t.Instance == in.Instance {
 		return in.Operation == projector.TreeOperation(t.Instance) && !t.Stop.Signaled
@@ -312,6 +333,9 @@ func signalCause(s *projector.State, v *projector.Service, in Signaled) string {
 		if in.Operation == projector.SignalOperation(id) {
 			return s.Commands[id].Record
 		}
+	}
+	if x := v.LastExit; x != nil && x.Instance == in.Instance && x.Unkilled != "" && in.Operation == projector.KillOperation(x.Instance) {
+		return x.Unkilled
 	}
 	switch {
 	case v.Instance != nil && v.Instance.Stop != nil:
