@@ -15,7 +15,6 @@ import (
 	"github.com/google/uuid"
 
 	"supd/cmd/internal/client"
-	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/rig"
 	"supd/journal/event"
 )
@@ -110,7 +109,6 @@ func TestCrash(t *testing.T) {
 	engines, loggers := killer(r, rand.New(rand.NewPCG(uint64(seed), 99)), kills)
 	close(stopped)
 	wg.Wait()
-	leaveSafeMode(r)
 	var dump event.Dump
 	r.Supctl("dump").OK().JSON(&dump)
 	r.Shutdown()
@@ -147,26 +145,6 @@ func killer(r *rig.Rig, dice *rand.Rand, kills int) (engines, loggers int) {
 		}
 	}
 	return engines, loggers
-}
-
-// leaveSafeMode makes sure that records become durable again. The engine that
-// follows five deaths in ten seconds does without JetStream (R12); the next
-// one that dies later than that brings it back.
-func leaveSafeMode(r *rig.Rig) {
-	mode := func() string {
-		var info event.Info
-		r.Supctl("info", "-o", "json").OK().JSON(&info)
-		return info.Mode
-	}
-	if mode() != event.ModeSafe {
-		return
-	}
-	time.Sleep(11 * time.Second) // the keeper's window
-	engine := r.Engine()
-	r.Kill(engine)
-	r.Until("another engine answers, not in safe mode", func() bool {
-		return r.Engine() != engine && r.Call(nil, "info").Code == exitcode.Done && mode() != event.ModeSafe
-	})
 }
 
 // sent is a command that a client sent, and what it was told.

@@ -179,6 +179,9 @@ func (r *Rig) cleanup() {
 	if !ended {
 		r.t.Errorf("cannot end %v", r.Left())
 	}
+	if b, err := os.ReadFile(r.log.Name()); err != nil || strings.Contains(string(b), "DATA RACE") {
+		r.t.Errorf("a data race, or no log (%v)\n%s", err, b)
+	}
 	_ = r.log.Close()
 	if dir := r.cgroup(); dir != "" {
 		below, _ := filepath.Glob(filepath.Join(dir, "*", "cgroup.procs"))
