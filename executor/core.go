@@ -36,6 +36,9 @@ type Config struct {
 	Inbox       int    // open commands; beyond it a command is answered busy
 	Concurrency int    // spawns in flight
 	Poisoned    string // id of a command that killed the engine twice (R12)
+	// Use, if not nil, is called when a configuration is applied, before services
+	// are started with it: Launches answers from it afterwards.
+	Use func(digest string)
 	// Quit is called once, when the last record is appended.
 	Quit func(keepServices bool)
 }
@@ -72,6 +75,9 @@ func NewCore(c Config) *Core {
 	core.degraded.seq = c.State.Seq()
 	return core
 }
+
+// SetConcurrency changes how many spawns may be in flight.
+func (c *Core) SetConcurrency(n int) { c.parks.limit = max(1, n) }
 
 // State is the state the core is at. The caller must be the core's goroutine.
 func (c *Core) State() *projector.State { return c.Config.State }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"supd/executor/keeper"
@@ -45,6 +46,13 @@ type LoopConfig struct {
 	LoggerEvent func(data []byte) (policy.Note, error)
 	// Reload is called for HUP.
 	Reload func()
+	// Forward, if not nil, is asked first about each signal that the keeper was
+	// sent; done tells that it needs nothing more. The same number may come
+	// again, to another engine.
+	Forward func(c *Core, number uint64, sig syscall.Signal) (done bool, err error)
+	// Decided, if not nil, is called on the loop's goroutine after each round of
+	// decisions, after recovery only. It must not block.
+	Decided func(*Core) error
 }
 
 // Loop feeds a core from the keeper, from callers and from the clock.
@@ -140,6 +148,11 @@ func (l *Loop) settleTime(timer *time.Timer) error {
 	}
 	if err := l.core.Pass(); err != nil {
 		return err
+	}
+	if l.Decided != nil {
+		if err := l.Decided(l.core); err != nil {
+			return err
+		}
 	}
 	if l.quit != nil {
 		if err := l.lastCalls(); err != nil {

@@ -39,6 +39,8 @@ type rig struct {
 	crashed    bool
 	quit       bool
 
+	file      policy.Configure // what an apply reads now
+
 	launchErr error
 	parkErr   error
 	parking   int // stubs between Park and what is told of them
@@ -178,7 +180,12 @@ func (r *rig) send(verb event.Verb, args map[string]string, patterns ...string) 
 
 func (r *rig) hand(req event.CommandRequest) error {
 	r.core.Await(req.ID, func(reply event.CommandReply) { r.answered(req.ID, reply) })
-	return r.core.Step(policy.Command{Request: req, Actor: "uid-0"})
+	cmd := policy.Command{Request: req, Actor: "uid-0"}
+	if req.Verb == event.VerbApply {
+		file := r.file
+		cmd.Configure = &file
+	}
+	return r.core.Step(cmd)
 }
 
 // answered is a client's view: nothing is said that the journal does not

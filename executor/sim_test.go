@@ -100,7 +100,13 @@ func (s *simulation) configure() {
 			specs = append(specs, spec)
 		}
 	}
-	s.input(configure(specs...))
+	if s.file = configure(specs...); s.one(2) {
+		s.input(s.file)
+		return
+	}
+	s.serial++
+	s.file.Digest = fmt.Sprintf("d%d", s.serial)
+	s.send(event.VerbApply, nil)
 }
 
 func (s *simulation) service() string { return fmt.Sprintf("s%d", s.chance.IntN(4)) }

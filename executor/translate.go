@@ -3,6 +3,7 @@ package executor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -217,7 +218,7 @@ func (l *Loop) table(t keeper.Table) error {
 		if err := l.hostSignal(hs, ends > 0); err != nil {
 			return err
 		}
-		if syscall.Signal(hs.Signal) != syscall.SIGHUP {
+		if asksForEnd(hs) {
 			ends++
 		}
 	}
@@ -319,18 +320,27 @@ func (l *Loop) loggerEvent(e keeper.LoggerEvent) error {
 	return l.core.Step(note)
 }
 
+func asksForEnd(e keeper.HostSignal) bool {
+	return slices.Contains([]syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT}, syscall.Signal(e.Signal))
+}
+
 // hostSignal follows a signal that the keeper was sent. A second TERM or INT
 // forces the end. One that is told again because an engine died in between is
 // not a second one.
 func (l *Loop) hostSignal(e keeper.HostSignal, second bool) error {
+	var done bool
 	var err error
-	switch syscall.Signal(e.Signal) {
-	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+	if l.Forward != nil {
+		done, err = l.Forward(l.core, e.Number, syscall.Signal(e.Signal))
+	}
+	switch {
+	case done || err != nil:
+	case asksForEnd(e):
 		if err = l.tellNotes(true); err != nil {
 			return err
 		}
 		err = l.core.Step(policy.Shutdown{Reason: event.ReasonSignal, Forced: second})
-	case syscall.SIGHUP:
+	case syscall.Signal(e.Signal) == syscall.SIGHUP:
 		if l.Reload != nil {
 			l.Reload()
 		}

@@ -244,6 +244,10 @@ func (c *Core) effect(e policy.Effect) {
 		_ = c.Keeper.Signal(e.Instance, projector.KillOperation(e.Instance), syscall.SIGKILL, wire.ScopeTree)
 	case policy.Adopt:
 		c.adopt(e)
+	case policy.Use:
+		if c.Use != nil {
+			c.Use(e.Digest)
+		}
 	case policy.Quit:
 		c.Quit(e.KeepServices)
 	}

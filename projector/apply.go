@@ -78,9 +78,7 @@ func (s *State) apply(e event.Encoded) error {
 		s.Supd.Degraded = false
 		return nil
 	case event.ConfigAppliedData:
-		s.Config.Digest = d.Digest
-		s.configured()
-		return nil
+		return s.applyConfiguration(r, d)
 	case event.ConfigRejectedData:
 		s.configured()
 		return nil
@@ -151,10 +149,15 @@ func (s *State) applyToService(r event.Record) error {
 func (s *State) applyDefined(r event.Record, d event.ServiceDefinedData) {
 	v := s.Services[r.Subject]
 	if v == nil {
-		v = &Service{Name: r.Subject, Want: event.Down, Phase: event.PhaseStopped}
+		v = &Service{Name: r.Subject, Want: event.Down, Phase: event.PhaseStopped, Removed: true}
 		s.Services[r.Subject] = v
 	}
+	added := v.Removed
 	v.Spec, v.Digest, v.Removed, v.Definition = d.Spec, d.Digest, false, r.Seq
+	if added {
+		s.awaitAdded(v)
+	}
+	s.settleTargets(v) // what a reload is refused for may be in the specification
 }
 
 func (s *State) supersedeStarts(v *Service) {

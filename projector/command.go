@@ -54,7 +54,7 @@ func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error
 		return fmt.Errorf("%w: command %s was accepted before", ErrImpossible, d.Command)
 	}
 	for _, name := range d.Targets {
-		if s.Services[name] == nil {
+		if s.Services[name] == nil && d.Verb != event.VerbApply { // which adds services
 			return fmt.Errorf("%w: there is no service %q", ErrImpossible, name)
 		}
 	}
@@ -66,6 +66,12 @@ func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error
 	s.Commands[c.ID] = c
 	for _, name := range c.Targets {
 		v := s.Services[name]
+		if c.Verb == event.VerbApply { // what it waits for is decided by config.applied
+			if c.After[name] = 0; v != nil {
+				c.After[name] = v.Run
+			}
+			continue
+		}
 		c.After[name] = v.Run
 		if res, ok := v.already(c); ok {
 			c.Results[name] = res
@@ -85,7 +91,9 @@ func (v *Service) already(c *Command) (event.Result, bool) {
 		return event.Result{Service: v.Name, Outcome: event.Unchanged, Instance: v.Instance.ID}, true
 	case c.Verb == event.VerbStop && v.Want == event.Down && v.Settled():
 		return event.Result{Service: v.Name, Outcome: event.Unchanged}, true
-	case c.Verb == event.VerbSignal && (v.Instance == nil || v.Instance.Running == nil):
+	case c.Verb == event.VerbReload && v.Spec.ReloadSignal == "":
+		return event.Result{Service: v.Name, Outcome: event.Refused, Error: NoReloadSignal}, true
+	case (c.Verb == event.VerbSignal || c.Verb == event.VerbReload) && (v.Instance == nil || v.Instance.Running == nil):
 		return event.Result{Service: v.Name, Outcome: event.Refused, Error: NotRunning}, true
 	}
 	return event.Result{}, false
@@ -93,7 +101,9 @@ func (v *Service) already(c *Command) (event.Result, bool) {
 
 // supersede ends, for this service, the open commands that want the opposite.
 func (s *State) supersede(v *Service, by *Command) {
-	up := func(verb event.Verb) bool { return verb == event.VerbStart || verb == event.VerbRestart }
+	up := func(verb event.Verb) bool {
+		return verb == event.VerbStart || verb == event.VerbRestart || verb == event.VerbApply
+	}
 	for _, id := range slices.Clone(v.Pending) {
 		c := s.Commands[id]
 		if c.Verb == event.VerbStop && up(by.Verb) || up(c.Verb) && by.Verb == event.VerbStop {
@@ -122,16 +132,29 @@ func (v *Service) result(c *Command) (event.Result, bool) {
 		}
 	case event.VerbStart, event.VerbRestart:
 		return v.startResult(c)
-	case event.VerbSignal:
-		if v.Instance == nil {
+	case event.VerbSignal, event.VerbReload:
+		switch {
+		case v.Instance == nil:
 			return event.Result{Outcome: event.Refused, Error: NotRunning}, true
+		case c.Verb == event.VerbReload && v.Spec.ReloadSignal == "":
+			return event.Result{Outcome: event.Refused, Error: NoReloadSignal}, true
+		}
+	case event.VerbApply:
+		if !v.Removed {
+			return v.startResult(c)
+		}
+		if !v.Live() {
+			return event.Result{Outcome: event.Done}, true
 		}
 	}
 	return event.Result{}, false
 }
 
-// NotRunning is the error of a result that needed a running instance.
-const NotRunning = "not running"
+// Errors of results, which programs may compare.
+const (
+	NotRunning     = "not running" // a running instance was needed
+	NoReloadSignal = "it has no reload.signal: set one in its configuration and apply it, or use supctl signal"
+)
 
 func (v *Service) startResult(c *Command) (event.Result, bool) {
 	after := c.After[v.Name]
@@ -202,7 +225,8 @@ func (s *State) setResult(c *Command, res event.Result) {
 }
 
 func (s *State) noteResolved(c *Command) {
-	if len(c.Results) == len(c.Targets) && c.Verb != event.VerbShutdown && !slices.Contains(s.resolved, c.ID) {
+	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbApply && len(c.Targets) == 0 // ended by who decides
+	if len(c.Results) == len(c.Targets) && !alone && !slices.Contains(s.resolved, c.ID) {
 		s.resolved = append(s.resolved, c.ID)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,19 +16,6 @@ import (
 	"supd/cmd/internal/exitcode"
 	"supd/journal/event"
 )
-
-// version is set by the linker; without, it is what the build knows.
-var version = ""
-
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "devel"
-}
 
 // app is one call of supctl.
 type app struct {

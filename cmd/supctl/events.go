@@ -29,10 +29,19 @@ With -o json each line is one record, byte for byte as it is stored.`,
   supctl events --since 10m --kind instance.exited
   supctl events --since 03:12 -o json
   supctl events --since 4711`,
-		Args: noArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("%q is one argument too many: for the records of a service, events --service %s", args[0], args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if q.Tail < 0 {
 				return usage("-n %d is negative", q.Tail)
+			}
+			none := cmd.Flags().Changed("lines") && q.Tail == 0
+			if none && !q.Follow {
+				return nil
 			}
 			for _, k := range kinds {
 				if k == "" || strings.ContainsAny(k, "*> \t") {
@@ -47,6 +56,10 @@ With -o json each line is one record, byte for byte as it is stored.`,
 			q.Kinds = kinds
 			if err := parseSince(since, time.Now(), &q.Since, &q.From); err != nil {
 				return err
+			}
+			if none {
+				now := time.Now()
+				q.Since, q.From = &now, 0
 			}
 			c, err := a.dial(cmd.Context())
 			if err != nil {

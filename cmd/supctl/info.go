@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"supd/cmd/internal/version"
 	"supd/journal/event"
 )
 
@@ -99,7 +100,7 @@ func (a *app) versionCmd() *cobra.Command {
 			versions := struct {
 				Supctl string  `json:"supctl"`
 				Supd   *string `json:"supd"`
-			}{Supctl: buildVersion()}
+			}{Supctl: version.Version}
 			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 			defer cancel()
 			var info event.Info

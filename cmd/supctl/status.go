@@ -94,12 +94,32 @@ func (a *app) showStatus(reply event.StatusReply) error {
 	if a.json() {
 		return a.writeJSON(reply.Services)
 	}
+	if len(reply.Services) == 0 && len(reply.Unknown) > 0 {
+		return nil
+	}
 	rows := [][]string{{"NAME", "STATE", "PID", "UPTIME", "RESTARTS", "LAST-EXIT"}}
 	now := time.Now()
 	for _, s := range reply.Services {
 		rows = append(rows, statusRow(s, now))
 	}
-	return writeTable(a.out, rows, colours(a.out))
+	if err := writeTable(a.out, rows, colours(a.out)); err != nil {
+		return err
+	}
+	return a.showFatal(reply.Services)
+}
+
+// showFatal says why services were given up: a table has no room for it, and
+// whoever looks wants to know just that. supctl start clears it.
+func (a *app) showFatal(services []event.ServiceStatus) error {
+	for _, s := range services {
+		if (s.State != event.PhaseFatal && s.State != event.PhaseStuck) || s.Reason == nil {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.out, "%s is %s: %s\n", s.Name, s.State, *s.Reason); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func statusRow(s event.ServiceStatus, now time.Time) []string {

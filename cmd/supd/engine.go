@@ -52,6 +52,8 @@ type engine struct {
 	auth     *control.Authentication
 	bridge   *control.Bridge
 	server   *control.Server
+	notify   *notifier
+	single   single
 	conn     *nats.Conn
 	started  time.Time
 
@@ -66,8 +68,8 @@ func engineMain(argv []string) int {
 		return exitcode.Usage
 	}
 	log := newLog(a, modeEngine)
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT) // the keeper is told and tells us
-	debug.SetGCPercent(50)                                         // a small heap beats a fast collector here
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
+	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	if err := runEngine(a, safe, log); err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
@@ -103,6 +105,7 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 			Version: versionText, PID: os.Getpid(), BaseSeq: base, Replayed: replayed,
 		},
 		Ready:       e.ready,
+		Decided:     e.decided,
 		LoggerEvent: loggerNote,
 		Reload:      func() { log.Warn("cannot apply on HUP: this version applies a configuration only when supd starts") },
 	})
@@ -112,6 +115,11 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err := e.journal.Start(); err != nil {
 		return err
 	}
+	if a.Single {
+		e.loop.Forward = e.forward
+	}
+	e.notify = newNotifier(os.Getenv, os.Getppid(), log)
+	e.notify.start(e.loop)
 	return e.runLoop()
 }
 
@@ -188,7 +196,11 @@ func (e *engine) configuration(s *projector.State) error {
 // an edited file never reaches a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
 	k := c.State().Supd.Keeper
-	if k == nil || k.Configured || c.State().Supd.Stopped {
+	if k == nil || c.State().Supd.Stopped {
+		return nil
+	}
+	defer func() { e.notify.ready(k.PID, c.State()) }()
+	if k.Configured {
 		return nil
 	}
 	set, raw, err := e.applied.pending()
@@ -201,7 +213,20 @@ func (e *engine) ready(c *executor.Core) error {
 	}
 	defs, starts := definitions(set, e.identity.Key)
 	e.set, e.launches = set, starts
-	return c.Step(policy.Configure{Actor: "supd", Digest: digest, Files: set.Files, Services: defs})
+	in := policy.Configure{Actor: "supd", Digest: digest, Files: set.Files, Services: defs}
+	if e.args.Single {
+		in.Wanted = []string{config.Main} // whoever asks for a command wants it to run
+	}
+	return c.Step(in)
+}
+
+// decided looks at each new state.
+func (e *engine) decided(c *executor.Core) error {
+	e.notify.look(c.State())
+	if e.args.Single {
+		return e.followMain(c)
+	}
+	return nil
 }
 
 // Launch implements executor.Launches with what is applied now.
@@ -289,7 +314,22 @@ func (e *engine) runLoop() error {
 		e.log.Warn("the journal was not closed in good order", "error", err)
 	}
 	e.bridge.Close()
-	return leave(e.client, quit.KeepServices)
+	if err := leave(e.client, e.code(quit), quit.KeepServices); err != nil {
+		return err
+	}
+	if !quit.KeepServices {
+		// The names are this process's own, so no lock in them keeps others apart.
+		removeAll(e.args.Private)
+	}
+	return nil
+}
+
+// code is what supd ends with.
+func (e *engine) code(quit executor.QuitError) uint8 {
+	if e.args.Single && !quit.KeepServices {
+		return uint8(e.single.code)
+	}
+	return exitcode.Done
 }
 
 func (e *engine) durable(seq event.Seq) {

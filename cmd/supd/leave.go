@@ -3,7 +3,6 @@ package main
 import (
 	"syscall"
 
-	"supd/cmd/internal/exitcode"
 	"supd/executor/keeper"
 	"supd/executor/keeper/wire"
 )
@@ -21,8 +20,8 @@ type quitter interface {
 // holds a stub, which is no instance and so in no record (R3): it is let go,
 // and the keeper is asked again. Whoever sends another TERM or INT waits for
 // nothing any more.
-func leave(k quitter, keep bool) error {
-	if err := k.Quit(exitcode.Done, keep); err != nil {
+func leave(k quitter, code uint8, keep bool) error {
+	if err := k.Quit(code, keep); err != nil {
 		return err
 	}
 	// From here on an error only says that the keeper is going, which ends its
@@ -36,11 +35,12 @@ func leave(k quitter, keep bool) error {
 				_ = k.Drop(e.Slot.Instance)
 			}
 		case keeper.Dropped, keeper.ParkFailed, keeper.Exited:
-			_ = k.Quit(exitcode.Done, keep)
+			_ = k.Quit(code, keep)
 		case keeper.HostSignal:
-			if syscall.Signal(e.Signal) != syscall.SIGHUP {
+			switch syscall.Signal(e.Signal) {
+			case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
 				keep = true
-				_ = k.Quit(exitcode.Done, keep)
+				_ = k.Quit(code, keep)
 			}
 		}
 	}

@@ -23,7 +23,9 @@ func loggerMain(argv []string) int {
 	a, _, err := parseArgs(modeLogger, argv)
 	log := newLog(a, modeLogger)
 	if err == nil {
-		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT) // the keeper decides when it ends
+		// The keeper decides when it ends. A reader of the console that goes away is
+		// an error of that write and no more.
+		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 		err = runLogger(a, log)
 	}
 	if err != nil {
@@ -39,8 +41,13 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 		return err
 	}
 	defer conn.Close()
+	screens, err := newConsoles(a.Console, a.Output, log)
+	if err != nil {
+		log.Warn("service output is not copied to supd's own", "error", err)
+	}
 	l, err := output.NewLogger(a.Output, output.Options{
 		MaxTotal: a.MaxTotal,
+		Moved:    screens.moved,
 		Event:    func(e output.Event) { reportOutput(conn, log, e) },
 		Drained: func(instance, stream string) {
 			s := wire.Stdout
@@ -59,12 +66,16 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 	defer cancel()
 	ran := make(chan error, 1)
 	go func() { ran <- l.Run(ctx) }()
-	err = followKeeper(conn, l, log)
+	err = followKeeper(conn, l, screens, log)
 	finish, stop := context.WithTimeout(context.Background(), 4*time.Second)
 	defer stop()
 	err = errors.Join(err, l.Finish(finish))
 	cancel()
-	return errors.Join(err, ignoreCanceled(<-ran))
+	err = errors.Join(err, ignoreCanceled(<-ran))
+	if late := screens.finish(); late != nil {
+		log.Warn("supctl logs shows what the console did not", "error", late)
+	}
+	return err
 }
 
 func ignoreCanceled(err error) error {
@@ -75,7 +86,7 @@ func ignoreCanceled(err error) error {
 }
 
 // followKeeper takes orders until Finish or the keeper's end.
-func followKeeper(conn *wire.LoggerConn, l *output.Logger, log *slog.Logger) error {
+func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens consoles, log *slog.Logger) error {
 	for {
 		m, pipe, err := conn.Recv()
 		if errors.Is(err, io.EOF) {
@@ -86,19 +97,21 @@ func followKeeper(conn *wire.LoggerConn, l *output.Logger, log *slog.Logger) err
 		}
 		switch m := m.(type) {
 		case *wire.Attach:
-			settings, err := outputSettings(m.Settings)
+			settings, shown, err := outputSettings(m.Settings)
 			if err == nil {
+				screens.show(m.Service, shown)
 				err = l.Attach(m.Service, m.Instance, m.Stream.String(), pipe, settings)
 			}
 			if err != nil {
 				log.Error("cannot take over output", "service", m.Service, "error", err)
 			}
 		case *wire.Settings:
-			settings, err := outputSettings(m.Data)
+			settings, shown, err := outputSettings(m.Data)
 			if err != nil {
 				log.Error("cannot change output settings", "service", m.Service, "error", err)
 				continue
 			}
+			screens.show(m.Service, shown)
 			l.Settings(m.Service, settings)
 		case *wire.Finish:
 			return nil
@@ -106,16 +119,17 @@ func followKeeper(conn *wire.LoggerConn, l *output.Logger, log *slog.Logger) err
 	}
 }
 
-// outputSettings reads what executor.OutputSettings wrote.
-func outputSettings(data []byte) (output.Settings, error) {
+// outputSettings reads what executor.OutputSettings wrote: how output is kept,
+// and whether the console shows it.
+func outputSettings(data []byte) (s output.Settings, shown bool, err error) {
 	var o event.Output
 	if err := json.Unmarshal(data, &o); err != nil {
-		return output.Settings{}, fmt.Errorf("cannot read output settings: %w", err)
+		return s, false, fmt.Errorf("cannot read output settings: %w", err)
 	}
-	s := output.DefaultSettings()
+	s = output.DefaultSettings()
 	s.MaxSize, s.MaxFiles, s.MaxAge = o.MaxSize, o.MaxFiles, time.Duration(o.MaxAge)
 	s.OnFull, s.Compress = o.OnFull, o.Compress
-	return s, nil
+	return s, o.Console, nil
 }
 
 func reportOutput(conn *wire.LoggerConn, log *slog.Logger, e output.Event) {

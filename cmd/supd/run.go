@@ -35,11 +35,28 @@ func runCommand() *cobra.Command {
 checked first: with an error in it nothing starts.
 
 TERM and INT stop the services, then supd; a second one does not wait for
-them. After a crash of supd its services are found again.`,
+them. After a crash of supd its services are found again.
+
+With a command behind -- it runs that one, as the service main, and no file:
+it copies what main writes, sends it the signals TERM, INT, HUP, QUIT, USR1 and
+USR2 that it gets itself, and ends with main's exit code (128+n for signal n,
+127 and 126 if there is nothing to execute). Unless it is PID 1 or told where,
+it keeps state in folders of its own, run-PID, and removes them at the end.`,
 		Example: `  supd run -c /etc/supd
-  supd run -c ./supd.toml --state-dir ./state --runtime-dir ./run`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return run(at, moved, fresh) },
+  supd run -c ./supd.toml --state-dir ./state --runtime-dir ./run
+  supd run -- nginx -g 'daemon off;'`,
+		Args: commandArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			how := runOptions{moved: moved, fresh: fresh, command: args}
+			if len(args) == 0 {
+				return run(at, how)
+			}
+			given := cmd.Flags().Changed
+			if given("config") {
+				return errors.New("give either a configuration or a command")
+			}
+			return runSingle(at, how, given("state-dir"), given("runtime-dir"))
+		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&at.Config, "config", "c", folders.Config(), "configuration file or folder")
@@ -98,14 +115,50 @@ func originalLimits() []event.LaunchLimit {
 	return []event.LaunchLimit{{Resource: unix.RLIMIT_NOFILE, Soft: soft, Hard: now.Max}}
 }
 
-// run prepares everything that may fail in front of a person, then becomes
-// the keeper: same pid, but a fresh and small process.
-func run(at places, moved, fresh bool) error {
+// commandArgs takes a command behind -- and nothing else.
+func commandArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
+		return fmt.Errorf("cannot understand %q: a command goes behind --, as in `supd run -- %s`", args[0], args[0])
+	}
+	return nil
+}
+
+// runOptions say how to run beside where.
+type runOptions struct {
+	moved, fresh bool
+	command      []string // behind --: the one service
+	private      []string // folders made for this run
+}
+
+// run supervises what the configuration names.
+func run(at places, how runOptions) error {
 	set, err := load(at.Config)
 	if err != nil {
 		return err
 	}
-	if at, err = at.prepare(); err != nil {
+	return supervise(at, set, how)
+}
+
+// runSingle supervises one command.
+func runSingle(at places, how runOptions, stateGiven, runtimeGiven bool) error {
+	set, err := commandSet(how.command)
+	if err != nil {
+		return err
+	}
+	at.Config = ""
+	if at, how.private, err = at.privatePlaces(stateGiven, runtimeGiven); err != nil {
+		return failure{exitcode.Failed, err}
+	}
+	err = supervise(at, set, how)
+	removeAll(how.private)
+	return err
+}
+
+// supervise prepares everything that may fail in front of a person, then becomes
+// the keeper: same pid, but a fresh and small process.
+func supervise(at places, set *config.Set, how runOptions) error {
+	at, err := at.prepare()
+	if err != nil {
 		return failure{exitcode.Failed, err}
 	}
 	lock, err := lockRuntime(at.Runtime)
@@ -118,7 +171,7 @@ func run(at places, moved, fresh bool) error {
 		return failure{exitcode.Failed, err}
 	}
 	id, err := journal.Identify(journal.Config{
-		StateDir: at.State, RuntimeDir: at.Runtime, Node: set.Supd.Node, Moved: moved, NewIdentity: fresh,
+		StateDir: at.State, RuntimeDir: at.Runtime, Node: set.Supd.Node, Moved: how.moved, NewIdentity: how.fresh,
 		LockWait: stateWindow,
 	})
 	if err != nil {
@@ -127,7 +180,7 @@ func run(at places, moved, fresh bool) error {
 	if err := (applied{state: at.State, runtime: at.Runtime}).prepare(set); err != nil {
 		return failure{exitcode.Failed, err}
 	}
-	return failure{exitcode.Failed, becomeKeeper(at, set, id, lock)}
+	return failure{exitcode.Failed, becomeKeeper(at, set, id, lock, how)}
 }
 
 // stateWindow is how long the engine of a keeper that was killed may still hold
@@ -150,6 +203,9 @@ func lockRuntime(dir string) (*os.File, error) {
 // prepare makes the folders. Services and their users never write there.
 func (p places) prepare() (places, error) {
 	for _, path := range []*string{&p.Config, &p.State, &p.Runtime} {
+		if *path == "" {
+			continue // a command has no configuration
+		}
 		abs, err := filepath.Abs(*path)
 		if err != nil {
 			return p, fmt.Errorf("cannot find %s: %w", *path, err)
@@ -159,20 +215,21 @@ func (p places) prepare() (places, error) {
 	if n := len(filepath.Join(p.Runtime, folders.SocketName)); n > 107 {
 		return p, fmt.Errorf("cannot use runtime folder %s: the socket's path would have %d bytes, the kernel takes 107; choose a shorter --runtime-dir", p.Runtime, n)
 	}
-	for flag, dir := range map[string]string{"--state-dir": p.State, "--runtime-dir": p.Runtime} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return p, fmt.Errorf("cannot create folder: %w; choose another %s", err, flag)
+	for _, need := range []struct{ dir, flag string }{{p.State, "--state-dir"}, {p.Runtime, "--runtime-dir"}} {
+		if err := os.MkdirAll(need.dir, 0o755); err != nil {
+			return p, fmt.Errorf("cannot create folder: %w; choose another %s", err, need.flag)
 		}
 	}
 	return p, nil
 }
 
 // becomeKeeper hands the lock to the keeper across execve: to itself (R5).
-func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File) error {
+func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File, how runOptions) error {
 	args := keeperArgs{
 		Places: at, LockFD: int(lock.Fd()), SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
 		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
 		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
+		Single: len(how.command) > 0, Private: how.private, Console: consoleMode(set, len(how.command) > 0),
 	}
 	b, err := json.Marshal(args)
 	if err != nil {
@@ -205,6 +262,9 @@ type keeperArgs struct {
 	LogFormat  string
 	Output     string
 	MaxTotal   int64
+	Console    string   // how service output is copied to supd's own
+	Single     bool     `json:",omitempty"` // the one service main; supd ends with it
+	Private    []string `json:",omitempty"` // folders to remove after an orderly end
 }
 
 func parseArgs(mode string, argv []string) (a keeperArgs, safe bool, err error) {
@@ -241,10 +301,15 @@ func keeperMain(argv []string) int {
 		fmt.Fprintln(os.Stderr, "supd:", err)
 		return exitcode.Failed
 	}
+	var finish time.Duration
+	if a.Console == consolePlain {
+		finish = consoleFinish // a pipe's reader is to get the whole output
+	}
 	return keeper.Run(keeper.Config{
-		EngineArgs: []string{"supd", modeEngine, string(b)},
-		LoggerArgs: []string{"supd", modeLogger, string(b)},
-		RuntimeDir: a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
+		FinishLimit: finish,
+		EngineArgs:  []string{"supd", modeEngine, string(b)},
+		LoggerArgs:  []string{"supd", modeLogger, string(b)},
+		RuntimeDir:  a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
 		SocketPath: filepath.Join(a.Places.Runtime, folders.SocketName),
 		CgroupName: a.CgroupName, Version: versionText, Log: newLog(a, modeKeeper),
 	})

@@ -18,14 +18,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/version"
 )
 
 // exitTail is verify's code for a journal that is intact up to an end that
 // was being written.
 const exitTail = 3
-
-// version is set when a release is built.
-var version = "dev"
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -95,7 +93,7 @@ Moments are written as
 		Example: `  supreplay timeline --since 03:00 --service web   what happened to web since 3 o'clock
   supreplay at 03:12                               what status would have shown at 03:12
   supreplay verify --from ./copy                   is this journal whole and unaltered?`,
-		Version:       version,
+		Version:       version.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

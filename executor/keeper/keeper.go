@@ -33,8 +33,11 @@ type Config struct {
 	CgroupName string
 	// CgroupRoot is the cgroup to make it in; empty finds one, "none" uses no cgroups.
 	CgroupRoot string
-	Version    string       // for Info, up to wire.MaxText bytes
-	Log        *slog.Logger // nil is slog.Default()
+	Version    string // for Info, up to wire.MaxText bytes
+	// FinishLimit is how long the logger may take to finish before it is killed;
+	// zero is 5 s.
+	FinishLimit time.Duration
+	Log         *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
 }
@@ -48,7 +51,7 @@ const (
 	maxHostSignals  = 16
 	prewarmThreads  = 30
 	treeWorkers     = 4
-	finishLimit     = 5 * time.Second
+	finishLimit     = 5 * time.Second // unless Config says otherwise
 	quitLimit       = 5 * time.Second
 )
 
@@ -256,11 +259,16 @@ func listen(path string, mode os.FileMode) (int, error) {
 	return fd, nil
 }
 
+// hostSignals are told to the engine. As PID 1 the kernel gives us no other.
+var hostSignals = []os.Signal{
+	syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+}
+
 // hostSignalsStart hands the keeper's signals to the engine; it never ends on them.
 func (k *keeper) hostSignalsStart() {
 	signal.Ignore(syscall.SIGPIPE)
 	c := make(chan os.Signal, maxHostSignals)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(c, hostSignals...)
 	go func() {
 		for s := range c {
 			k.poller.post(func() { k.hostSignal(int(s.(syscall.Signal))) })
@@ -269,7 +277,7 @@ func (k *keeper) hostSignalsStart() {
 }
 
 // hostSignal keeps a signal until the engine has dealt with it. The oldest ones
-// beyond the bound are repetitions: there are four kinds.
+// beyond the bound are repetitions: there are six kinds.
 func (k *keeper) hostSignal(sig int) {
 	k.hostNumber++
 	h := wire.HostSignal{Number: k.hostNumber, Signal: sig}

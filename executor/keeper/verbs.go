@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -205,7 +206,7 @@ func (k *keeper) quit(m *wire.Quit) {
 	k.poller.drop(&k.listener)
 	_ = unix.Unlink(k.cfg.SocketPath)
 	k.feed.finish = true
-	k.after(finishLimit, k.logger.kill)
+	k.after(cmp.Or(k.cfg.FinishLimit, finishLimit), k.logger.kill)
 	if k.logger.pid == 0 {
 		k.loggerFinished()
 	}

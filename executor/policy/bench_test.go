@@ -164,14 +164,22 @@ func (b *bench) check() {
 	}
 }
 
-func (b *bench) configure() *policy.Tx {
-	in := policy.Configure{Actor: "supd", Digest: fmt.Sprintf("config-%d", b.serial)}
+func (b *bench) configure() *policy.Tx { return b.decide(b.read("")) }
+
+// read is what reading the configuration gives; its digest is of what it says
+// unless one is given.
+func (b *bench) read(digest string) policy.Configure {
+	in := policy.Configure{Actor: "supd", Digest: digest}
 	for _, name := range slices.Sorted(maps.Keys(b.config)) {
 		in.Services = append(in.Services, policy.Definition{Name: name, Spec: b.config[name]})
 		b.left[name] = b.left[name] || b.config[name].Stop.Mode == event.StopMain
 	}
 	b.w.MayLeave = func(service string) bool { return b.left[service] }
-	return b.decide(in)
+	if digest == "" {
+		text, _ := event.Marshal(b.config)
+		in.Digest = event.Hash(text)[:6]
+	}
+	return in
 }
 
 // boot starts an engine on what the last one left: the state read back from

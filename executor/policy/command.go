@@ -40,7 +40,14 @@ func (tx *Tx) command(in Command) {
 		tx.reject(in, event.RejectMalformed, why)
 		return
 	}
+	if k := tx.State.Supd.Keeper; req.Verb == event.VerbShutdown && req.Args[event.ArgKeepServices] == "true" && k != nil && k.PID == 1 {
+		tx.reject(in, event.RejectMalformed, "supd is PID 1: when it ends, the kernel ends every process of the container; shut down without keeping services")
+		return
+	}
 	targets, unknown := Resolve(tx.State, req.Patterns)
+	if req.Verb == event.VerbApply {
+		targets = concerned(tx.State, in)
+	}
 	if len(unknown) > 0 {
 		tx.reject(in, event.RejectUnknownService, unknownText(tx.State, unknown))
 		return
@@ -119,14 +126,14 @@ func checkRequest(req event.CommandRequest, now Now) string {
 		return "the time in the command's id is ahead of supd's clock: set the sender's clock right"
 	}
 	switch req.Verb {
-	case event.VerbStart, event.VerbStop, event.VerbRestart:
+	case event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbReload:
 	case event.VerbSignal:
 		if _, ok := event.SignalNumber(req.Args[event.ArgSignal]); !ok {
 			return fmt.Sprintf("unknown signal %q: give a name such as HUP or a number from 1 to 64", clip(req.Args[event.ArgSignal]))
 		}
-	case event.VerbShutdown:
+	case event.VerbShutdown, event.VerbApply:
 		if len(req.Patterns) > 0 {
-			return "shutdown takes no services"
+			return fmt.Sprintf("%s takes no services", req.Verb)
 		}
 		return ""
 	default:
@@ -140,8 +147,12 @@ func checkRequest(req event.CommandRequest, now Now) string {
 
 // carryOut does what the accepted command asks of each target.
 func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
-	if in.Request.Verb == event.VerbShutdown {
+	switch in.Request.Verb {
+	case event.VerbShutdown:
 		tx.shutdown(r.ID, Shutdown{Reason: event.ReasonCommand, KeepServices: in.Request.Args[event.ArgKeepServices] == "true"})
+		return
+	case event.VerbApply:
+		tx.apply(in, r)
 		return
 	}
 	for _, name := range targets {

@@ -10,32 +10,13 @@ import (
 
 // configure applies a configuration: services that are new, gone or changed
 // are acted on, and no other is touched (P7).
-func (tx *Tx) configure(in Configure) {
-	d := event.ConfigAppliedData{
-		Digest: in.Digest, Files: in.Files, Added: []string{}, Removed: []string{}, Changed: []event.ConfigChange{},
-	}
+func (tx *Tx) configure(in Configure, cause string) {
+	d := difference(tx.State, in)
 	next := map[string]Definition{}
 	for _, def := range in.Services {
 		next[def.Name] = def
-		v := tx.State.Services[def.Name]
-		if v == nil || v.Removed {
-			d.Added = append(d.Added, def.Name)
-			continue
-		}
-		if keys, restart := v.Spec.Diff(def.Spec); len(keys) > 0 {
-			action := "live"
-			if restart {
-				action = "restart"
-			}
-			d.Changed = append(d.Changed, event.ConfigChange{Service: def.Name, Keys: keys, Action: action})
-		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
-		if _, ok := next[name]; !ok && !tx.State.Services[name].Removed {
-			d.Removed = append(d.Removed, name)
-		}
-	}
-	r := tx.emitAs(in.Actor, "", "", d)
+	r := tx.emitAs(in.Actor, "", cause, d)
 	for _, name := range d.Removed {
 		tx.remove(tx.State.Services[name], r.ID)
 	}
@@ -43,8 +24,43 @@ func (tx *Tx) configure(in Configure) {
 		tx.define(next[name], r.ID)
 	}
 	for _, c := range d.Changed {
-		tx.redefine(tx.State.Services[c.Service], next[c.Service], c.Action == "restart", r.ID)
+		tx.redefine(tx.State.Services[c.Service], next[c.Service], c.Action == event.ChangeRestart, r.ID)
 	}
+	for _, name := range in.Wanted {
+		if v := tx.State.Services[name]; v != nil && v.Want == event.Down {
+			tx.emit(name, r.ID, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonAutostart})
+		}
+	}
+	tx.act(Use{in.Digest})
+}
+
+// difference is what a configuration changes, as it is recorded.
+func difference(s *projector.State, in Configure) event.ConfigAppliedData {
+	d := event.ConfigAppliedData{
+		Digest: in.Digest, Files: in.Files, Added: []string{}, Removed: []string{}, Changed: []event.ConfigChange{},
+	}
+	next := map[string]bool{}
+	for _, def := range in.Services {
+		next[def.Name] = true
+		v := s.Services[def.Name]
+		if v == nil || v.Removed {
+			d.Added = append(d.Added, def.Name)
+			continue
+		}
+		if keys, restart := v.Spec.Diff(def.Spec); len(keys) > 0 {
+			action := event.ChangeLive
+			if restart {
+				action = event.ChangeRestart
+			}
+			d.Changed = append(d.Changed, event.ConfigChange{Service: def.Name, Keys: keys, Action: action})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		if !next[name] && !s.Services[name].Removed {
+			d.Removed = append(d.Removed, name)
+		}
+	}
+	return d
 }
 
 func (tx *Tx) remove(v *projector.Service, cause string) {

@@ -24,9 +24,9 @@ func Decide(tx *Tx, in Input) {
 	case Denied:
 		tx.emitAs(in.Actor, "", "", event.AccessDeniedData{Subject: clip(in.Subject), Count: in.Count})
 	case Configure:
-		tx.configure(in)
+		tx.configure(in, "")
 	case ConfigRefused:
-		tx.emitAs(in.Actor, "", "", event.ConfigRejectedData{Errors: in.Errors})
+		tx.refuseConfiguration(in.Actor, "", in.Errors)
 	case Shutdown:
 		tx.shutdown("", in)
 	case Started:
@@ -146,8 +146,10 @@ func (tx *Tx) startReason(v *projector.Service) (reason, cause string) {
 	if v.Phase == event.PhaseBackoff {
 		return event.ReasonRestart, v.NextStart.Record
 	}
-	if n := len(v.Pending); n > 0 {
-		return event.ReasonCommand, tx.State.Commands[v.Pending[n-1]].Record
+	for _, id := range slices.Backward(v.Pending) {
+		if c := tx.State.Commands[id]; c.Verb != event.VerbApply { // which does what the configuration says
+			return event.ReasonCommand, c.Record
+		}
 	}
 	if x := v.LastExit; x != nil && (x.Stop == event.ReasonConfig || x.Stop == event.ReasonRestart) {
 		reason = event.ReasonConfig
@@ -242,12 +244,22 @@ func (tx *Tx) endCommand(c *projector.Command, missing event.Result) {
 	if len(results) == 0 && missing.Outcome != "" {
 		outcome = missing.Outcome
 	}
+	tx.end(c, outcome, results)
+}
+
+func (tx *Tx) end(c *projector.Command, outcome event.Outcome, results []event.Result) {
+	took := tx.since(c)
+	r := tx.emit("", c.Record, event.CommandEndedData{Command: c.ID, Outcome: outcome, Results: results, Duration: took})
+	tx.act(Reply{Command: c.ID, Reply: EndedReply(tx.State.EndedCommand(c.ID), r.Seq), Everyone: true})
+}
+
+// since is how long ago a command was accepted.
+func (tx *Tx) since(c *projector.Command) event.Duration {
 	took := event.Duration(tx.Now.Mono - c.Accepted.Mono)
 	if c.Boot != tx.Now.Boot {
 		took = event.Duration(max(0, tx.Now.Wall.Sub(c.Accepted.Wall)))
 	}
-	r := tx.emit("", c.Record, event.CommandEndedData{Command: c.ID, Outcome: outcome, Results: results, Duration: took})
-	tx.act(Reply{Command: c.ID, Reply: EndedReply(tx.State.EndedCommand(c.ID), r.Seq), Everyone: true})
+	return took
 }
 
 // EndedReply is the answer that tells how a command ended.

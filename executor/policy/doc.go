@@ -28,6 +28,7 @@
 //	stop         =        D       DS        DS       ·         D       DC       =       =      ·
 //	restart      U        ·       S         S        U         ·       C        U       U      U
 //	signal       !        !       !         m        m         !       !        !       !      m
+//	reload       !        !       !         m        m         !       !        !       !      m
 //	parked       d        G       d         d        d         d       d        d       d      d
 //	park failed  ·        FB      ·         ·        ·         ·       ·        ·       ·      ·
 //	executed     ·        ·       R         ·        ·         ·       ·        ·       ·      ·

@@ -88,12 +88,27 @@ func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
 		}
 	}
 	for _, id := range v.Pending {
-		if c := s.Commands[id]; c.Verb == event.VerbSignal {
-			n, _ := event.SignalNumber(c.Args[event.ArgSignal])
-			signal(projector.SignalOperation(id), event.SignalName(n), event.ScopeMain, c.Seq)
+		if sig := commandSignal(v, s.Commands[id]); sig != "" {
+			signal(projector.SignalOperation(id), sig, event.ScopeMain, s.Commands[id].Seq)
 		}
 	}
 	return ds
+}
+
+// commandSignal is the signal that a command sends to a service; empty if it
+// sends none.
+func commandSignal(v *projector.Service, c *projector.Command) string {
+	text := ""
+	switch c.Verb {
+	case event.VerbSignal:
+		text = c.Args[event.ArgSignal]
+	case event.VerbReload:
+		text = v.Spec.ReloadSignal
+	}
+	if n, ok := event.SignalNumber(text); ok {
+		return event.SignalName(n)
+	}
+	return ""
 }
 
 // stopScope is where the first signal of a stop goes. For the tree it goes to

@@ -16,6 +16,12 @@ type Command struct {
 	Actor   string
 	Client  *event.Client
 	Full    bool // the inbox holds as many open commands as it may
+
+	// An apply brings the configuration, read and stored before the command is
+	// decided (R11), or what is wrong with it. So acceptance, config.applied and
+	// what follows are one batch, and no crash comes between them.
+	Configure *Configure
+	Errors    []event.ConfigError
 }
 
 // Rejected is a request that never was a command.
@@ -38,6 +44,10 @@ type Configure struct {
 	Digest   string
 	Files    []event.ConfigFile
 	Services []Definition
+	// Own tells that settings of supd itself are others than those applied.
+	Own bool
+	// Wanted are services that are to be up now, whatever they were before.
+	Wanted []string
 }
 
 // Definition is one service of a configuration.
@@ -131,7 +141,7 @@ type Tick struct{ Service string }
 
 // Shutdown asks supd to end in good order.
 type Shutdown struct {
-	Reason       string // signal, command
+	Reason       string // signal, command, completed
 	KeepServices bool
 	Forced       bool // do not wait: KILL
 }

@@ -60,6 +60,7 @@ func (h *history) spec(i int) event.Spec {
 	s.Stop.Mode = rapid.SampledFrom([]string{"tree", "tree", "group", "main"}).Draw(t, "mode")
 	s.Stop.Timeout = event.Duration(rapid.SampledFrom([]time.Duration{0, time.Second, 10 * time.Second}).Draw(t, "timeout"))
 	s.Nice = rapid.IntRange(0, 1).Draw(t, "nice")
+	s.ReloadSignal = rapid.SampledFrom([]string{"SIGHUP", "SIGHUP", ""}).Draw(t, "reload")
 	return s
 }
 
@@ -113,7 +114,11 @@ func (h *history) step() {
 		if delete(h.config, name); rapid.Bool().Draw(h.t, "defined") {
 			h.config[name] = h.spec(i)
 		}
-		h.configure()
+		if rapid.Bool().Draw(h.t, "by-command") {
+			h.apply()
+		} else {
+			h.configure()
+		}
 	case n < 92:
 		h.decide(policy.Base{})
 	default:
@@ -185,7 +190,7 @@ func (h *history) command() {
 		}
 		return
 	}
-	verb := rapid.SampledFrom([]event.Verb{"start", "start", "stop", "stop", "restart", "signal"}).Draw(h.t, "verb")
+	verb := rapid.SampledFrom([]event.Verb{"start", "start", "stop", "stop", "restart", "signal", "reload"}).Draw(h.t, "verb")
 	cmd := policy.Command{Actor: "uid-0", Request: event.CommandRequest{
 		ID: h.id(), Verb: verb, Patterns: []string{rapid.SampledFrom(append(h.names(), "all", "s*")).Draw(h.t, "target")},
 	}}
@@ -194,6 +199,34 @@ func (h *history) command() {
 	}
 	h.trace("%s %v", verb, cmd.Request.Patterns)
 	h.decide(cmd)
+	if h.accepted[cmd.Request.ID] {
+		h.sent = append(h.sent, cmd)
+	}
+}
+
+// apply sends the configuration as it is now, or one that is wrong.
+func (h *history) apply() {
+	in := h.read("")
+	cmd := policy.Command{
+		Actor: "uid-0", Request: event.CommandRequest{ID: h.id(), Verb: event.VerbApply}, Configure: &in,
+	}
+	if rapid.IntRange(0, 9).Draw(h.t, "wrong") == 0 {
+		cmd.Configure, cmd.Errors = nil, []event.ConfigError{{File: "supd.toml", Line: 1, Column: 1, Message: "no"}}
+	}
+	targets := map[string]bool{}
+	if cmd.Configure != nil {
+		for _, p := range policy.Plan(h.s, in) {
+			targets[p.Service] = p.Action != event.PlanStay
+		}
+	}
+	h.trace("apply %s", cmd.Request.ID)
+	before := len(h.log)
+	h.decide(cmd)
+	for _, e := range h.log[before:] {
+		if r := e.Record; r.Kind.Group() != "command" && r.Subject != "" && !targets[r.Subject] {
+			h.fail("P7: record %d (%s) is about %s, which the plan leaves alone", r.Seq, r.Kind, r.Subject)
+		}
+	}
 	if h.accepted[cmd.Request.ID] {
 		h.sent = append(h.sent, cmd)
 	}

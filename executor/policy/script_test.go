@@ -26,7 +26,15 @@ func (p *player) command(words []string) {
 	case "undefine":
 		delete(p.config, args[0])
 		p.configure()
-	case "start", "stop", "restart", "signal", "shutdown", "dance":
+	case "set": // as define, but in the file alone
+		p.config[args[0]] = p.spec(args[0], o)
+	case "unset":
+		delete(p.config, args[0])
+	case "plan":
+		for _, s := range policy.Plan(p.s, p.read("")) {
+			p.sayf("%s %s %s", s.Service, s.Action, strings.Join(s.Keys, ","))
+		}
+	case "start", "stop", "restart", "signal", "reload", "apply", "shutdown", "dance":
 		p.request(verb, args, o)
 	case "advance":
 		p.w.Advance(p.duration(args[0]))
@@ -89,6 +97,8 @@ func (p *player) spec(name string, o map[string]string) event.Spec {
 			s.Stop.Mode = v
 		case "initial":
 			s.Backoff.Initial = event.Duration(p.duration(v))
+		case "reload":
+			s.ReloadSignal = v
 		case "nice":
 			s.Nice = p.number(v)
 		case "success":
@@ -119,6 +129,17 @@ func (p *player) request(verb string, args []string, o map[string]string) {
 		cmd.Request.Args, rest = map[string]string{event.ArgKeepServices: "true"}, rest[1:]
 	}
 	cmd.Request.Patterns = rest
+	if verb == "apply" {
+		cmd.Request.Patterns = nil
+		for i := range p.number(o["errors"]) {
+			cmd.Errors = append(cmd.Errors, event.ConfigError{File: "supd.toml", Line: i + 1, Column: 3, Message: "no"})
+		}
+		if cmd.Errors == nil {
+			in := p.read(o["digest"])
+			in.Own = o["own"] != ""
+			cmd.Configure = &in
+		}
+	}
 	p.decide(cmd)
 }
 

@@ -12,7 +12,7 @@ import (
 // stay as they are: the next supd starts what was wanted.
 func (tx *Tx) shutdown(cause string, in Shutdown) {
 	actor := self
-	if cause == "" {
+	if in.Reason == event.ReasonSignal {
 		actor = event.ReasonSignal
 	}
 	if now := tx.State.Supd.Stopping; now != nil && (now.Forced || !in.Forced) {

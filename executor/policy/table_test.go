@@ -32,16 +32,16 @@ func letter(r event.Record) string {
 // stopped and wanted, which is on its way to a start, and stopping with the
 // main process gone, which is the end of its tree.
 var phases = []struct{ phase, script string }{
-	{"stopped", "define web"},
-	{"wanted", "define web autostart=true"},
-	{"starting", "define web; start c1 web; parked web i1"},
-	{"running", "define web; start c1 web; parked web i1; executed web i1"},
-	{"stopping", "define web; start c1 web; parked web i1; executed web i1; stop c2 web"},
-	{"ending", "define web; start c1 web; parked web i1; executed web i1; exited web i1 code=1 left=1"},
-	{"backoff", "define web; start c1 web; parked web i0; executed web i0; exited web i0 code=1; parked web i1; executed web i1; exited web i1 code=1"},
-	{"exited", "define web restart=never; start c1 web; parked web i1; executed web i1; exited web i1"},
-	{"fatal", "define web max_retries=0; start c1 web; parked web i1; executed web i1; exited web i1 code=1"},
-	{"stuck", "define web timeout=0s; start c1 web; parked web i1; executed web i1; stop c2 web; signaled web i1 op=kill; advance 5s; tick web"},
+	{"stopped", "define web reload=SIGHUP"},
+	{"wanted", "define web reload=SIGHUP autostart=true"},
+	{"starting", "define web reload=SIGHUP; start c1 web; parked web i1"},
+	{"running", "define web reload=SIGHUP; start c1 web; parked web i1; executed web i1"},
+	{"stopping", "define web reload=SIGHUP; start c1 web; parked web i1; executed web i1; stop c2 web"},
+	{"ending", "define web reload=SIGHUP; start c1 web; parked web i1; executed web i1; exited web i1 code=1 left=1"},
+	{"backoff", "define web reload=SIGHUP; start c1 web; parked web i0; executed web i0; exited web i0 code=1; parked web i1; executed web i1; exited web i1 code=1"},
+	{"exited", "define web reload=SIGHUP restart=never; start c1 web; parked web i1; executed web i1; exited web i1"},
+	{"fatal", "define web reload=SIGHUP max_retries=0; start c1 web; parked web i1; executed web i1; exited web i1 code=1"},
+	{"stuck", "define web reload=SIGHUP timeout=0s; start c1 web; parked web i1; executed web i1; stop c2 web; signaled web i1 op=kill; advance 5s; tick web"},
 }
 
 // happenings are the rows: the last line of each script is the event.
@@ -50,6 +50,7 @@ var happenings = []struct{ name, script string }{
 	{"stop", "stop c9 web"},
 	{"restart", "restart c9 web"},
 	{"signal", "signal c9 HUP web"},
+	{"reload", "reload c9 web"},
 	{"parked", "parked web i9"},
 	{"park failed", "parkfailed web i9 step=fork errno=11"},
 	{"executed", "executed web i1"},
@@ -62,7 +63,7 @@ var happenings = []struct{ name, script string }{
 	{"lost", "lost web i1"},
 	{"forgotten", "forgotten web i1"},
 	{"deadline", "advance 10s; tick web"},
-	{"changed", "define web nice=1"},
+	{"changed", "define web reload=SIGHUP nice=1"},
 	{"removed", "undefine web"},
 	{"shutdown", "term"},
 }

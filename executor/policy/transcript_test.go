@@ -235,6 +235,8 @@ func effect(e policy.Effect) string {
 		return fmt.Sprintf("adopt %s pid %d", e.Instance, e.PID)
 	case policy.Stranger:
 		return "kill " + e.Instance
+	case policy.Use:
+		return "use " + e.Digest
 	case policy.Quit:
 		return fmt.Sprintf("quit keep_services=%v", e.KeepServices)
 	}

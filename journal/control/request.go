@@ -106,7 +106,9 @@ func checkID(id string) error {
 	return nil
 }
 
-var verbs = []event.Verb{event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbShutdown}
+var verbs = []event.Verb{
+	event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbReload, event.VerbApply, event.VerbShutdown,
+}
 
 func checkCommand(c event.CommandRequest) error {
 	if !slices.Contains(verbs, c.Verb) {
@@ -115,10 +117,11 @@ func checkCommand(c event.CommandRequest) error {
 	if c.SentAt.IsZero() {
 		return errors.New("sent_at is missing")
 	}
-	if c.Verb == event.VerbShutdown && len(c.Patterns) > 0 {
-		return errors.New("shutdown takes no patterns")
+	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbApply
+	if alone && len(c.Patterns) > 0 {
+		return fmt.Errorf("%s takes no patterns", c.Verb)
 	}
-	if c.Verb != event.VerbShutdown && len(c.Patterns) == 0 {
+	if !alone && len(c.Patterns) == 0 {
 		return errors.New("patterns are missing")
 	}
 	if len(c.Patterns) > event.MaxPatterns {

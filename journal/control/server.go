@@ -15,12 +15,12 @@ import (
 	"supd/journal/event"
 )
 
-// Bounds of questions. Answers come from memory, so a few workers do; logs
-// may wait for output and have room of their own.
+// Bounds of questions. Answers come from memory, so a few workers do; those
+// that may wait for a disk have room of their own.
 const (
 	askWorkers = 8
 	maxAsks    = 128 // being answered or waiting for a worker
-	maxLogs    = 64  // waiting for output
+	maxLogs    = 64  // waiting for output, or for a disk that has a configuration
 )
 
 // Handler is the engine, as clients meet it. Its methods may be called
@@ -220,7 +220,7 @@ func (s *Server) takeAsk(m *nats.Msg) {
 		s.fail(r.Actor, m.Reply, Fail(AskMalformed, "%d bytes are more than %d", len(m.Data), event.MaxRequestSize))
 		return
 	}
-	waits := verb == event.AskLogs
+	waits := verb == event.AskLogs || verb == event.AskPlan
 	room := &s.asks
 	if waits {
 		room = &s.logs

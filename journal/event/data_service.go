@@ -75,6 +75,17 @@ type InstanceExecFailedData struct {
 	Path     string `json:"path,omitempty"`
 }
 
+// ReloadBySignal is in InstanceReloadingData.By: reload.signal was sent.
+const ReloadBySignal = "signal"
+
+// InstanceReloadingData says that an instance was told to read its own
+// configuration again. It stays running.
+type InstanceReloadingData struct {
+	Instance string   `json:"instance"`
+	By       string   `json:"by"`   // signal
+	Took     Duration `json:"took"` // since the command was accepted
+}
+
 // InstanceStoppingData comes before the signal it names. After the exit of
 // the main process it comes again if members of its tree are left: the phase
 // stays stopping until instance.swept.
@@ -207,6 +218,9 @@ func (InstanceRunningData) Kind() Kind { return InstanceRunning }
 
 // Kind returns InstanceExecFailed.
 func (InstanceExecFailedData) Kind() Kind { return InstanceExecFailed }
+
+// Kind returns InstanceReloading.
+func (InstanceReloadingData) Kind() Kind { return InstanceReloading }
 
 // Kind returns InstanceStopping.
 func (InstanceStoppingData) Kind() Kind { return InstanceStopping }

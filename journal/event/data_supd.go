@@ -82,6 +82,12 @@ type ConfigFile struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Actions of a ConfigChange.
+const (
+	ChangeRestart = "restart"
+	ChangeLive    = "live"
+)
+
 // ConfigChange says what an applied configuration does to one service.
 type ConfigChange struct {
 	Service string   `json:"service"`

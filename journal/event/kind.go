@@ -33,6 +33,7 @@ const (
 	InstanceStarting   Kind = "instance.starting"
 	InstanceRunning    Kind = "instance.running"
 	InstanceExecFailed Kind = "instance.exec-failed"
+	InstanceReloading  Kind = "instance.reloading"
 	InstanceStopping   Kind = "instance.stopping"
 	InstanceSignaled   Kind = "instance.signaled"
 	InstanceExited     Kind = "instance.exited"
@@ -109,6 +110,7 @@ var decoders = map[Kind]func(json.RawMessage) (Data, error){
 	InstanceStarting:   decode[InstanceStartingData],
 	InstanceRunning:    decode[InstanceRunningData],
 	InstanceExecFailed: decode[InstanceExecFailedData],
+	InstanceReloading:  decode[InstanceReloadingData],
 	InstanceStopping:   decode[InstanceStoppingData],
 	InstanceSignaled:   decode[InstanceSignaledData],
 	InstanceExited:     decode[InstanceExitedData],

@@ -14,6 +14,8 @@ const (
 	VerbStop     Verb = "stop"
 	VerbRestart  Verb = "restart"
 	VerbSignal   Verb = "signal"
+	VerbReload   Verb = "reload" // sends reload.signal
+	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
 )
 
@@ -69,6 +71,7 @@ const (
 	AskDump   = "dump"   // nothing → Dump
 	AskResult = "result" // ResultRequest → CommandReply
 	AskLogs   = "logs"   // LogsRequest → LogsReply
+	AskPlan   = "plan"   // nothing → Plan
 )
 
 // StatusRequest asks for services by patterns; none means all.
@@ -192,6 +195,45 @@ type LogsReply struct {
 	Lines  []LogLine `json:"lines"`
 	Cursor string    `json:"cursor"`
 	End    bool      `json:"end"` // nothing more for now
+}
+
+// Actions of a Plan, for services and for settings of supd itself.
+const (
+	PlanStart   = "start"   // new, and started
+	PlanAdd     = "add"     // new, and not started: autostart is off
+	PlanStop    = "stop"    // no longer there: stopped, then forgotten
+	PlanRemove  = "remove"  // no longer there, and nothing of it runs
+	PlanRestart = "restart" // of a service: stopped and started; of a setting: needs a restart of supd
+	PlanUpdate  = "update"  // takes effect live, or with the next start by itself
+	PlanStay    = "stay"    // not touched
+)
+
+// Plan says what applying the configuration would do. With an error among
+// the problems there is nothing else in it.
+type Plan struct {
+	Problems []ConfigProblem  `json:"problems"`
+	Services []PlannedService `json:"services"` // sorted by name; all of them
+	Settings []PlannedSetting `json:"settings"` // of supd itself that change, in the order of the reference
+}
+
+// ConfigProblem is a fault in a configuration, or a warning.
+type ConfigProblem struct {
+	ConfigError
+	Hint    string `json:"hint,omitempty"`
+	Warning bool   `json:"warning,omitempty"` // it can be applied all the same
+}
+
+// PlannedService is what becomes of one service.
+type PlannedService struct {
+	Service string   `json:"service"`
+	Action  string   `json:"action"`         // start, add, stop, remove, restart, update, stay
+	Keys    []string `json:"keys,omitempty"` // that changed, sorted
+}
+
+// PlannedSetting is a changed setting of supd itself.
+type PlannedSetting struct {
+	Key    string `json:"key"`
+	Action string `json:"action"` // update, restart
 }
 
 // AskError is the answer to a question that could not be answered.

@@ -26,6 +26,9 @@ type Options struct {
 	// Drained is told that a pipe has ended and its last byte is in the file
 	// or counted in a Gap. It runs on Run's goroutine and must not block.
 	Drained func(instance, stream string)
+	// Moved is told that a service has more bytes in its files. It runs on
+	// Run's goroutine and must not block.
+	Moved func(service string)
 	// Tick is how long bytes gather before they are moved; 0 is 10 ms.
 	Tick time.Duration
 

@@ -79,6 +79,9 @@ func (l *Logger) turn(p *pipe, budget int64) (moved int64) {
 	if s.trouble == nil || !time.Now().Before(s.trouble.retryAt) {
 		var err error
 		moved, eof, err = s.take(p, budget)
+		if moved > 0 && l.opts.Moved != nil {
+			l.opts.Moved(s.service)
+		}
 		if err != nil {
 			s.fail(err)
 		} else if moved > 0 {

@@ -41,7 +41,10 @@ func Text(r event.Record) string {
 	case event.SupdStoppedData:
 		text = ending(d.Reason, d.KeepServices, d.Forced)
 	case event.RecoverySettledData:
-		text = fmt.Sprintf("row %d: %s: %s", d.Row, d.Found, d.Done)
+		text = fmt.Sprintf("%s: %s (row %d)", d.Found, d.Done, d.Row)
+		if d.Service != "" {
+			text = d.Service + ": " + text
+		}
 	case event.StateBaseData:
 		text = fmt.Sprintf("part %d of %d, version %d", d.Part, d.Parts, d.Version)
 	case event.ConfigAppliedData:
@@ -117,8 +120,10 @@ func instanceText(r event.Record) string {
 		return "after " + span(d.Took)
 	case event.InstanceExecFailedData:
 		return fmt.Sprintf("%s%s: %s", d.Step, spacedBefore(d.Path), d.Error)
+	case event.InstanceReloadingData:
+		return fmt.Sprintf("by %s, after %s", d.By, span(d.Took))
 	case event.InstanceStoppingData:
-		return fmt.Sprintf("%s, %s, killed at %s", d.Signal, d.Reason, d.Deadline.Wall.In(r.Time.Location()).Format("15:04:05.000"))
+		return stopping(d, r.Time.Location())
 	case event.InstanceSignaledData:
 		return fmt.Sprintf("%s to %s: %s", d.Signal, d.Scope, signalResult(d))
 	case event.InstanceExitedData:
@@ -126,11 +131,27 @@ func instanceText(r event.Record) string {
 	case event.InstanceStuckData:
 		return fmt.Sprintf("pid %d is killed and not dead, state %s", d.PID, d.State)
 	case event.InstanceSweptData:
-		return fmt.Sprintf("%s: killed %s, %d survived, %s", d.Method, processes(d.Killed), d.Survived, span(d.Took))
+		return swept(d)
 	case event.InstanceAdoptedData:
 		return fmt.Sprintf("pid %d found by %s, output %s", d.PID, d.By, d.Output)
 	}
 	return ""
+}
+
+// stopping has no time of the kill where that is what is done first.
+func stopping(d event.InstanceStoppingData, at *time.Location) string {
+	text := fmt.Sprintf("%s, %s", d.Signal, d.Reason)
+	if d.Signal == "SIGKILL" {
+		return text
+	}
+	return text + ", SIGKILL at " + d.Deadline.Wall.In(at).Format("15:04:05.000")
+}
+
+func swept(d event.InstanceSweptData) string {
+	if len(d.Killed) == 0 && d.Survived == 0 {
+		return "nothing was left"
+	}
+	return fmt.Sprintf("%s: killed %s, %d survived, %s", d.Method, processes(d.Killed), d.Survived, span(d.Took))
 }
 
 func exited(d event.InstanceExitedData) string {
@@ -227,7 +248,7 @@ func notDone(results []event.Result) string {
 	var failed []string
 	for _, r := range results {
 		if r.Outcome != event.Done && r.Outcome != event.Unchanged {
-			failed = append(failed, fmt.Sprintf("%s %s%s", r.Service, r.Outcome, colon(r.Error)))
+			failed = append(failed, strings.TrimPrefix(fmt.Sprintf("%s %s%s", r.Service, r.Outcome, colon(r.Error)), " "))
 		}
 	}
 	if len(failed) == 0 {

@@ -138,9 +138,10 @@ func (r *eventReader) read(ctx context.Context, c *Client, consumer jetstream.Co
 	if err != nil {
 		return fmt.Errorf("cannot read the journal: %w", err)
 	}
-	defer iter.Stop()
+	messages := receive(iter)
+	defer messages.stop()
 	for {
-		msg, err := r.next(ctx, c, iter)
+		msg, err := r.next(ctx, c, messages)
 		if err != nil || msg == nil {
 			return err
 		}
@@ -167,25 +168,72 @@ func (r *eventReader) read(ctx context.Context, c *Client, consumer jetstream.Co
 }
 
 // next waits for a message; nil is the end of a follow.
-func (r *eventReader) next(ctx context.Context, c *Client, iter jetstream.MessagesContext) (jetstream.Msg, error) {
+func (r *eventReader) next(ctx context.Context, c *Client, messages *messages) (jetstream.Msg, error) {
 	for {
-		try, cancel := context.WithTimeout(ctx, time.Second)
-		msg, err := iter.Next(jetstream.NextContext(try))
-		cancel()
-		switch {
-		case err == nil:
-			return msg, nil
-		case ctx.Err() != nil && r.query.Follow:
-			return nil, nil
-		case ctx.Err() != nil:
+		select {
+		case got := <-messages.got:
+			if got.err == nil {
+				return got.msg, nil
+			}
+			if errors.Is(got.err, jetstream.ErrMsgIteratorClosed) {
+				return nil, fmt.Errorf("cannot read the journal: %w", got.err)
+			}
+		case <-ctx.Done():
+			if r.query.Follow {
+				return nil, nil
+			}
 			return nil, fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
-			return nil, fmt.Errorf("cannot read the journal: %w", err)
+		case <-messages.look.C:
 		}
 		if err := c.errGone(); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// messages are those of an ordered consumer. While the consumer is being made
+// anew, which takes as long as supd is away or its journal closed, Next of
+// the consumer returns for no context and Stop waits for it. So both run
+// beside the reader, who can leave at any time.
+type messages struct {
+	iter jetstream.MessagesContext
+	got  chan received
+	left chan struct{}
+	look *time.Ticker // when to look whether supd is gone
+}
+
+type received struct {
+	msg jetstream.Msg
+	err error
+}
+
+func receive(iter jetstream.MessagesContext) *messages {
+	m := &messages{iter: iter, got: make(chan received), left: make(chan struct{}), look: time.NewTicker(time.Second)}
+	go m.run()
+	return m
+}
+
+func (m *messages) run() {
+	for {
+		msg, err := m.iter.Next()
+		select {
+		case m.got <- received{msg, err}:
+		case <-m.left:
+			return
+		}
+		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(retryPause)
+		}
+	}
+}
+
+func (m *messages) stop() {
+	m.look.Stop()
+	close(m.left)
+	go m.iter.Stop()
 }
 
 // deliver keeps the last ones back while older may still follow.

@@ -16,4 +16,7 @@ const (
 	Unreachable   = 69  // no supd answers at the socket
 	Busy          = 75  // supd has too much to do: try again
 	TimedOut      = 124 // the time given is over; the command goes on
+	NotExecutable = 126 // supd run -- CMD: CMD may not be executed
+	NotFound      = 127 // supd run -- CMD: there is no CMD
+	Signal        = 128 // supd run -- CMD: and the number of the signal that ended CMD
 )

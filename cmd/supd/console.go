@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supd/cmd/internal/config"
+	"supd/journal/output"
+	"supd/journal/output/console"
+)
+
+// Ways to copy service output to supd's own, in keeperArgs.Console; empty
+// copies nothing.
+const (
+	consoleNames = "names" // all to stdout, each line behind its service's name
+	consolePlain = "plain" // byte for byte, stdout to stdout and stderr to stderr
+)
+
+// How long the end waits for a reader of the copy: for as long as it reads, up
+// to the first, and for the second once it does not.
+const (
+	consoleFinish   = 60 * time.Second
+	consolePatience = 2 * time.Second
+)
+
+// consoleMode decides by the configuration and by who listens.
+func consoleMode(set *config.Set, single bool) string {
+	switch {
+	case set.Supd.Console == "off":
+		return ""
+	case single:
+		return consolePlain
+	case set.Supd.Console == "on" || terminal(os.Stdout) || os.Getpid() == 1:
+		return consoleNames
+	}
+	return ""
+}
+
+// consoles are the copies of service output that a logger makes.
+type consoles []*console.Console
+
+func newConsoles(mode, dir string, log *slog.Logger) (consoles, error) {
+	base := console.Options{Dir: dir, Notes: os.Stderr, Failed: func(err error) {
+		log.Warn("the copy of service output on supd's own has ended; supctl logs shows all of it", "error", err)
+	}}
+	var list []console.Options
+	switch mode {
+	case consoleNames:
+		base.Out, base.Color = os.Stdout, terminal(os.Stdout) && os.Getenv("NO_COLOR") == ""
+		list = []console.Options{base}
+	case consolePlain:
+		base.Plain, base.Out, base.Backlog = true, os.Stdout, 64<<20
+		list = []console.Options{base}
+		if !sameFile(os.Stdout, os.Stderr) { // else one reader for both keeps their order
+			list[0].Stream = output.Stdout
+			base.Out, base.Stream = os.Stderr, output.Stderr
+			list = append(list, base)
+		}
+	}
+	var all consoles
+	for _, o := range list {
+		c, err := console.New(o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func sameFile(a, b *os.File) bool {
+	var x, y unix.Stat_t
+	return unix.Fstat(int(a.Fd()), &x) == nil && unix.Fstat(int(b.Fd()), &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
+}
+
+func (cs consoles) moved(service string) {
+	for _, c := range cs {
+		c.Moved(service)
+	}
+}
+
+func (cs consoles) show(service string, shown bool) {
+	for _, c := range cs {
+		c.Show(service, shown)
+	}
+}
+
+// finish shows the rest.
+func (cs consoles) finish() error {
+	ctx, cancel := context.WithTimeout(context.Background(), consoleFinish-5*time.Second)
+	defer cancel()
+	var errs []error
+	for _, c := range cs {
+		errs = append(errs, c.Finish(ctx, consolePatience))
+	}
+	return errors.Join(errs...)
+}
