@@ -38,7 +38,7 @@ type Config struct {
 	Poisoned    string // id of a command that killed the engine twice (R12)
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.
-	Use func(digest string)
+	Use func(c *Core, digest string)
 	// Quit is called once, when the last record is appended.
 	Quit func(keepServices bool)
 }

@@ -117,6 +117,49 @@ var lives = []struct {
 			r.fatalf("P7: db was touched")
 		}
 	}},
+	{"apply", func(r *rig) {
+		web, db, gone := rigSpec("web"), rigSpec("db"), rigSpec("gone")
+		web.Autostart, db.Autostart, gone.Autostart = true, true, true
+		apply := func(digest string, specs ...event.Spec) {
+			r.file = configure(specs...)
+			r.file.Digest = digest
+			id := r.send(event.VerbApply, nil)
+			r.calm(time.Minute)
+			if got := r.outcomes[id]; got != event.Done && got != event.Unchanged {
+				r.fatalf("the caller hears %q", got)
+			}
+		}
+		apply("a", db, gone, web)
+		r.send(event.VerbStart, nil, "db", "web") // they were defined before, and not started
+		r.calm(time.Second)
+		untouched := r.w.Running("db")
+		web.Nice = 1
+		added := rigSpec("added")
+		added.Autostart = true
+		apply("b", added, db, web)
+		apply("b", added, db, web)
+		r.expect("web", event.PhaseRunning, event.Up)
+		r.expect("added", event.PhaseRunning, event.Up)
+		if r.core.State().Services["gone"] != nil || len(r.w.Running("gone")) > 0 || r.core.State().Config.Digest != "b" {
+			r.fatalf("the configuration is not what was applied")
+		}
+		if now := r.w.Running("db"); len(untouched) != 1 || len(now) != 1 || now[0] != untouched[0] {
+			r.fatalf("P7: db was touched")
+		}
+	}},
+	{"reload", func(r *rig) {
+		web := rigSpec("web")
+		web.ReloadSignal = "SIGHUP"
+		r.input(configure(web))
+		r.input(configure(web)) // an engine that died may not have heard of the first
+		r.send(event.VerbStart, nil, "web")
+		r.calm(time.Second)
+		id := r.send(event.VerbReload, nil, "web")
+		r.calm(time.Second)
+		if r.outcomes[id] != event.Done {
+			r.fatalf("the caller hears %q", r.outcomes[id])
+		}
+	}},
 	{"keeper lost", func(r *rig) {
 		r.send(event.VerbStart, nil, "web")
 		r.send(event.VerbSignal, map[string]string{event.ArgSignal: "HUP"}, "web")

@@ -44,8 +44,12 @@ type LoopConfig struct {
 	Ready func(*Core) error
 	// LoggerEvent reads what the logger reports.
 	LoggerEvent func(data []byte) (policy.Note, error)
-	// Reload is called for HUP.
-	Reload func()
+	// Reload is called for HUP; it must not block. Until done is called, from any
+	// goroutine, another engine is told of the signal again.
+	Reload func(done func())
+	// LoggerStarted, if not nil, is called when a logger has started. It must not
+	// block.
+	LoggerStarted func()
 	// Forward, if not nil, is asked first about each signal that the keeper was
 	// sent; done tells that it needs nothing more. The same number may come
 	// again, to another engine.

@@ -172,7 +172,7 @@ func TestErrorsEndTheLoop(t *testing.T) {
 		},
 		"of the keeper": func(r *loopRig) {
 			r.host.fail = broken
-			r.tell(hostSignal(1, syscall.SIGHUP))
+			r.tell(hostSignal(1, syscall.SIGUSR1))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

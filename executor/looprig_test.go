@@ -55,7 +55,7 @@ func inLoop(t *testing.T, setup func(r *loopRig, c *LoopConfig), f func(t *testi
 				}
 				return policy.Note{Subject: string(data), Data: event.OutputTrimmedData{Stream: "stdout"}}, nil
 			},
-			Reload: func() { r.reloads++ },
+			Reload: func(done func()) { r.reloads++; done() },
 			Ready: func(c *Core) error {
 				if c.State().Config.Digest != "" {
 					return nil

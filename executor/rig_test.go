@@ -39,7 +39,7 @@ type rig struct {
 	crashed    bool
 	quit       bool
 
-	file      policy.Configure // what an apply reads now
+	file policy.Configure // what an apply reads now
 
 	launchErr error
 	parkErr   error

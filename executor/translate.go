@@ -302,6 +302,9 @@ func (l *Loop) loggerStarted(g wire.Logger) error {
 	info := *l.info.Load()
 	info.Logger = g
 	l.info.Store(&info)
+	if l.LoggerStarted != nil {
+		l.LoggerStarted()
+	}
 	if d := loggerData(g, l.Engine.Version); d != nil {
 		return l.core.Step(policy.LoggerStarted{Logger: *d})
 	}
@@ -342,7 +345,8 @@ func (l *Loop) hostSignal(e keeper.HostSignal, second bool) error {
 		err = l.core.Step(policy.Shutdown{Reason: event.ReasonSignal, Forced: second})
 	case syscall.Signal(e.Signal) == syscall.SIGHUP:
 		if l.Reload != nil {
-			l.Reload()
+			l.Reload(func() { _ = l.Host.HostSignalDone(e.Number) }) // fails if the keeper is gone, and then its signals are
+			return nil
 		}
 	}
 	if err != nil {

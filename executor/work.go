@@ -246,7 +246,7 @@ func (c *Core) effect(e policy.Effect) {
 		c.adopt(e)
 	case policy.Use:
 		if c.Use != nil {
-			c.Use(e.Digest)
+			c.Use(c, e.Digest)
 		}
 	case policy.Quit:
 		c.Quit(e.KeepServices)

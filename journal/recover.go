@@ -89,9 +89,8 @@ func (j *Journal) resized(log *runLog, got found) (*runLog, error) {
 }
 
 func (j *Journal) fromJournal(ctx context.Context) (*Recovered, error) {
-	if j.cfg.Safe {
-		return nil, errors.New("cannot start in safe mode: there is no run log of this boot, and JetStream is off")
-	}
+	// Safe mode makes no difference here: without a run log the state is in
+	// JOURNAL alone.
 	if _, err := j.openStream(ctx); err != nil {
 		return nil, err
 	}

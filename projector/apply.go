@@ -53,6 +53,7 @@ func (s *State) apply(e event.Encoded) error {
 			s.rebase(r)
 		}
 		s.Supd.Boot, s.Supd.Stopped = r.Boot, false
+		s.Supd.Since = r.Seq
 		s.Supd.Engines++
 		return nil
 	case event.KeeperStartedData:

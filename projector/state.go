@@ -39,6 +39,7 @@ type State struct {
 type Supd struct {
 	Boot     string    `json:"boot"`
 	Engines  int       `json:"engines"` // engine.started records, for ever
+	Since    event.Seq `json:"since"`   // of the newest of them
 	Keeper   *Keeper   `json:"keeper"`
 	Stopping *Stopping `json:"stopping"`
 	Stopped  bool      `json:"stopped"` // the last end was orderly

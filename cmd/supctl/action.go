@@ -233,6 +233,8 @@ func (act *action) show(verb event.Verb, r event.CommandReply) error {
 		fmt.Fprintln(act.out, r.Command)
 	case len(r.Results) == 0:
 		fmt.Fprintf(act.out, "%s: %s\n", verb, r.Outcome)
+	case len(faults(r)) > 0:
+		act.showFaults(faults(r))
 	default:
 		for _, result := range r.Results {
 			fmt.Fprintln(act.out, resultLine(result))
@@ -258,6 +260,9 @@ const errNotRunning = "not running"
 func replyCode(r event.CommandReply) int {
 	if r.Status == event.ReplyAccepted || r.Outcome == event.Done || r.Outcome == event.Unchanged {
 		return exitcode.Done
+	}
+	if len(faults(r)) > 0 {
+		return exitcode.Configuration
 	}
 	for _, result := range r.Results {
 		if result.Error != errNotRunning {

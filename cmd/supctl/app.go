@@ -49,7 +49,7 @@ The socket is --socket, else SUPD_SOCKET, else supd.sock in the runtime folder:
 /run/supd for root, $XDG_RUNTIME_DIR/supd for others.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 4 not permitted,
-5 no such service, 7 not running, 69 supd unreachable, 75 busy, 124 timed out.
+5 no such service, 6 bad configuration, 7 not running, 69 supd unreachable, 75 busy, 124 timed out.
 status: 3 some are not up, 4 some are unknown.`,
 		Example: `  supctl status
   supctl restart web
@@ -68,7 +68,8 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	root.PersistentFlags().StringVar(&a.socket, "socket", "", "supd's `socket` (default: SUPD_SOCKET, else the runtime folder's)")
 	root.AddCommand(
-		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.shutdownCmd(),
+		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
+		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
 		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
 	)
 	return root

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -66,7 +67,10 @@ With -o json each line is one record, byte for byte as it is stored.`,
 				return err
 			}
 			defer c.Close()
-			return c.Events(cmd.Context(), q, a.showEvent)
+			if err := c.Events(cmd.Context(), q, a.showEvent); err != nil {
+				return err
+			}
+			return a.noteKept(cmd.Context(), c)
 		},
 	}
 	f := cmd.Flags()
@@ -78,6 +82,19 @@ With -o json each line is one record, byte for byte as it is stored.`,
 	_ = cmd.RegisterFlagCompletionFunc("service", a.completeServices)
 	_ = cmd.RegisterFlagCompletionFunc("kind", completeKinds)
 	return a.output(cmd)
+}
+
+// noteKept says what the journal on disk does not show yet: with a full disk
+// that is all that has happened since.
+func (a *app) noteKept(ctx context.Context, c *client.Client) error {
+	var info event.Info
+	if err := c.Ask(ctx, event.AskInfo, nil, &info); err != nil {
+		return err
+	}
+	if n := info.RunLog.KeptNotDurable; n > 0 {
+		fmt.Fprintf(a.err, "supctl: %d newer records are kept and not on disk yet (journal: %s)\n", n, info.Journal.Health)
+	}
+	return nil
 }
 
 func completeKinds(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

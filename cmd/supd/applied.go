@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +69,9 @@ func (a applied) store(b []byte, digest string) error {
 	return nil
 }
 
-// storeIn writes one copy; a synced one survives power loss.
-func storeIn(folder string, b []byte, digest string, sync bool) error {
+// storeIn writes one copy; a synced one survives power loss. It never removes
+// the one with the digest current, which is what services start with.
+func storeIn(folder string, b []byte, digest string, sync bool, current ...string) error {
 	dir := filepath.Join(folder, appliedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot store the configuration: %w", err)
@@ -78,11 +80,15 @@ func storeIn(folder string, b []byte, digest string, sync bool) error {
 	if err := writePrivate(path, b, sync); err != nil {
 		return err
 	}
-	return prune(dir, filepath.Base(path))
+	keep := []string{filepath.Base(path)}
+	for _, d := range current {
+		keep = append(keep, d+".json")
+	}
+	return prune(dir, keep...)
 }
 
 // prune keeps the newest files of the folder, which is supd's own (P9).
-func prune(dir, keep string) error {
+func prune(dir string, keep ...string) error {
 	const kept = 8
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) <= kept {
@@ -95,7 +101,7 @@ func prune(dir, keep string) error {
 	var oldest aged
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || e.Name() == keep {
+		if err != nil || slices.Contains(keep, e.Name()) {
 			continue
 		}
 		if oldest.name == "" || info.ModTime().Before(oldest.at) {
@@ -163,9 +169,13 @@ func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {
 	starts := launches{}
 	for _, s := range set.Services {
 		spec := s.Spec
-		// The expanded arguments are covered too: a value that only the command
-		// line uses changes what runs.
-		spec.Environment.Digest = keyed(key, append([]string{strings.Join(s.Launch.Args, "\x00")}, s.ExplicitEnv...)...)
+		parts := s.ExplicitEnv
+		if spec.CommandLine && strings.Contains(strings.Join(spec.Command, ""), "$") {
+			// The expanded arguments are covered too: a value that only the command
+			// line uses changes what runs.
+			parts = append([]string{strings.Join(s.Launch.Args, "\x00")}, parts...)
+		}
+		spec.Environment.Digest = keyed(key, parts...)
 		defs = append(defs, policy.Definition{Name: s.Name, Spec: spec})
 		starts[s.Name] = start{spec.Digest(), s.Launch}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"supd/executor"
 	"supd/executor/keeper/wire"
 	"supd/executor/policy"
 	"supd/journal/control"
@@ -25,14 +23,13 @@ import (
 // Command implements control.Handler.
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
 	client := r.Client
-	err := e.loop.Command(policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}, reply)
-	switch {
-	case errors.Is(err, executor.ErrBusy):
-		reply(event.CommandReply{Status: event.ReplyBusy, Command: r.Command.ID, Reason: event.RejectBusy, Detail: "the inbox is full"})
-	case errors.Is(err, executor.ErrEnded):
-		reply(event.CommandReply{
-			Status: event.ReplyRejected, Command: r.Command.ID, Reason: event.RejectShuttingDown, Detail: "supd has stopped",
-		})
+	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}
+	if cmd.Request.Verb == event.VerbApply {
+		e.apply(cmd, reply)
+		return
+	}
+	if err := e.loop.Command(cmd, reply); err != nil {
+		reply(notTaken(cmd.Request.ID, err))
 	}
 }
 
@@ -64,6 +61,8 @@ func (e *engine) Ask(ctx context.Context, verb string, r control.Request) (any, 
 		return e.askResult(ctx, r)
 	case event.AskLogs:
 		return e.askLogs(ctx, r)
+	case event.AskPlan:
+		return e.askPlan(ctx)
 	}
 	return nil, control.Fail(control.AskMalformed, "unknown question %q", verb)
 }

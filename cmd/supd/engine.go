@@ -47,11 +47,13 @@ type engine struct {
 	boot     string
 	loop     *executor.Loop
 	applied  applied
+	configs  *configurator
 	set      *config.Set
 	launches launches
 	auth     *control.Authentication
 	bridge   *control.Bridge
 	server   *control.Server
+	socket   string // the control socket's path
 	notify   *notifier
 	single   single
 	conn     *nats.Conn
@@ -96,9 +98,10 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	}
 	e.loop = executor.NewLoop(executor.LoopConfig{
 		Core: executor.Config{
-			State: state, Journal: journalPort{e.journal}, Launches: e, Clock: clock{e.boot},
+			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
-			Inbox:  e.set.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
+			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
+			Use: e.use,
 		},
 		Host: e.client, Log: log,
 		Engine: event.EngineStartedData{
@@ -107,7 +110,7 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 		Ready:       e.ready,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
-		Reload:      func() { log.Warn("cannot apply on HUP: this version applies a configuration only when supd starts") },
+		Reload:      e.reload, LoggerStarted: e.tellLogger,
 	})
 	if err := e.serve(listener); err != nil {
 		return err
@@ -158,12 +161,12 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 			err = s.Apply(r)
 		}
 		if err != nil {
-			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w", err)
+			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
 		}
 		replayed++
 	}
 	if rec.Source != journal.FromRunLog {
-		if err := (journalPort{j}).Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
+		if err := (journalPort{j: j}).Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
 			return nil, 0, 0, "", err
 		}
 	}
@@ -176,7 +179,12 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 // configuration finds what services are started with: what is applied, or
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
-	var err error
+	startup, _, err := e.applied.pending()
+	if err != nil {
+		return err
+	}
+	e.configs = newConfigurator(startup)
+	defer func() { setLogLevel(e.set.Supd.LogLevel) }()
 	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
@@ -184,11 +192,9 @@ func (e *engine) configuration(s *projector.State) error {
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
-	e.set, _, err = e.applied.pending()
-	if err == nil {
-		_, e.launches = definitions(e.set, e.identity.Key)
-	}
-	return err
+	e.set = startup
+	_, e.launches = definitions(e.set, e.identity.Key)
+	return nil
 }
 
 // ready runs after recovery, on the loop's goroutine: a keeper's first engine
@@ -201,19 +207,20 @@ func (e *engine) ready(c *executor.Core) error {
 	}
 	defer func() { e.notify.ready(k.PID, c.State()) }()
 	if k.Configured {
+		e.tellAll(c.State())
 		return nil
 	}
 	set, raw, err := e.applied.pending()
 	if err != nil {
 		return err
 	}
-	digest := keyed(e.identity.Key, string(raw))
-	if err := e.applied.store(raw, digest); err != nil {
+	r := e.resolved(set, raw)
+	if err := e.applied.store(raw, r.digest); err != nil {
 		return err
 	}
-	defs, starts := definitions(set, e.identity.Key)
-	e.set, e.launches = set, starts
-	in := policy.Configure{Actor: "supd", Digest: digest, Files: set.Files, Services: defs}
+	e.configs.next = r
+	defer func() { e.configs.next = nil }()
+	in := r.configure()
 	if e.args.Single {
 		in.Wanted = []string{config.Main} // whoever asks for a command wants it to run
 	}
@@ -247,12 +254,13 @@ func (e *engine) serve(l *net.UnixListener) error {
 		Node: e.args.Node, Access: e.access(), Auth: e.auth, Dial: e.journal.InProcessConn, Denied: e.Denied, Log: e.log,
 	})
 	e.server, err = control.NewServer(control.ServerConfig{
-		Node: e.args.Node, Conn: e.conn, Bridge: e.bridge, Handler: e, Inbox: e.set.Journal.Inbox, Log: e.log,
+		Node: e.args.Node, Conn: e.conn, Bridge: e.bridge, Handler: e, Inbox: e.configs.startup.Journal.Inbox, Log: e.log,
 	})
 	if err != nil {
 		return err
 	}
-	if err := e.openSocket(l); err != nil {
+	e.socket = l.Addr().String()
+	if err := openSocket(e.socket, e.set.Control); err != nil {
 		return err
 	}
 	go func() {
@@ -277,9 +285,7 @@ func (e *engine) access() control.Access {
 // openSocket lets those connect whom the configuration names. Who is turned
 // away by the mode alone gets the kernel's refusal; who gets in is still
 // checked by the bridge.
-func (e *engine) openSocket(l *net.UnixListener) error {
-	path := l.Addr().String()
-	c := e.set.Control
+func openSocket(path string, c config.Control) error {
 	group := c.AdminGID
 	if group == nil {
 		group = c.ReadGID
@@ -352,7 +358,7 @@ func (e *engine) degraded(why string, since time.Time) {
 
 func (e *engine) healed(d time.Duration, records int, method string) {
 	e.setHealth("ok")
-	e.log.Info("the journal has caught up", "after", d, "records", records, "method", method)
+	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
 }
 
 func (e *engine) forked(err error) {
@@ -380,9 +386,18 @@ func loggerNote(data []byte) (policy.Note, error) {
 }
 
 // journalPort is the journal as the executor needs it.
-type journalPort struct{ j *journal.Journal }
+type journalPort struct {
+	j   *journal.Journal
+	log *slog.Logger // told what an operator should see; nil: nothing
+}
 
-func (p journalPort) Append(batch []event.Encoded) error { return p.j.Append(batch) }
+func (p journalPort) Append(batch []event.Encoded) error {
+	err := p.j.Append(batch)
+	if err == nil && p.log != nil {
+		tell(p.log, batch)
+	}
+	return err
+}
 
 func (p journalPort) Pressure() executor.Pressure {
 	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact(), Full: p.j.Pressure() >= 0.75}

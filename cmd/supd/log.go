@@ -15,14 +15,20 @@ const versionText = version.Version
 // newLog makes the log of one of our processes: to stderr, readable on a
 // terminal, JSON elsewhere.
 func newLog(a keeperArgs, process string) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.LogLevel)); err != nil {
-		level = slog.LevelInfo
-	}
-	return slog.New(logHandler(a.LogFormat, level)).With("process", process)
+	setLogLevel(a.LogLevel)
+	return slog.New(logHandler(a.LogFormat, &logLevel)).With("process", process)
 }
 
-func logHandler(format string, level slog.Level) slog.Handler {
+// logLevel is this process's; an applied configuration may change it.
+var logLevel slog.LevelVar
+
+func setLogLevel(text string) {
+	if err := logLevel.UnmarshalText([]byte(text)); err != nil {
+		logLevel.Set(slog.LevelInfo)
+	}
+}
+
+func logHandler(format string, level slog.Leveler) slog.Handler {
 	switch {
 	case format == "json" || format != "text" && !terminal(os.Stderr):
 		return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})

@@ -106,6 +106,10 @@ func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens consoles, log
 				log.Error("cannot take over output", "service", m.Service, "error", err)
 			}
 		case *wire.Settings:
+			if m.Service == "" {
+				followSettings(l, m.Data, log)
+				continue
+			}
 			settings, shown, err := outputSettings(m.Data)
 			if err != nil {
 				log.Error("cannot change output settings", "service", m.Service, "error", err)
@@ -117,6 +121,17 @@ func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens consoles, log
 			return nil
 		}
 	}
+}
+
+// followSettings takes what concerns all output.
+func followSettings(l *output.Logger, data []byte, log *slog.Logger) {
+	var s loggerSettings
+	if err := json.Unmarshal(data, &s); err != nil {
+		log.Error("cannot change the settings of all output", "error", err)
+		return
+	}
+	l.SetMaxTotal(s.MaxTotal)
+	setLogLevel(s.LogLevel)
 }
 
 // outputSettings reads what executor.OutputSettings wrote: how output is kept,

@@ -79,7 +79,7 @@ Start it with a configuration, then steer it with supctl:
   supd check -c supd.toml     # find mistakes first
   supd run -c supd.toml       # runs in the foreground
   supctl status`,
-		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		SilenceErrors: true, SilenceUsage: true, Args: commandArgs,
 		RunE: run.RunE,
 	}
 	root.Flags().AddFlagSet(run.Flags())

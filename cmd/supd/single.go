@@ -123,10 +123,10 @@ func commandSet(args []string) (*config.Set, error) {
 // is just starting.
 func (e *engine) forward(c *executor.Core, number uint64, sig syscall.Signal) (done bool, err error) {
 	s := c.State()
-	if s.Supd.Stopping != nil || s.Supd.Stopped {
-		return false, nil
-	}
 	ends := slices.Contains([]syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT}, sig)
+	if s.Supd.Stopping != nil || s.Supd.Stopped {
+		return !ends, nil
+	}
 	v := s.Services[config.Main]
 	if v == nil || v.Instance == nil || v.Instance.Running == nil {
 		if ends && (v == nil || !v.Live()) {

@@ -1,8 +1,10 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"syscall"
@@ -239,7 +241,11 @@ func (k *keeper) helperDied(h *helper, ws syscall.WaitStatus) {
 	} else {
 		h.death.Code = ws.ExitStatus()
 	}
-	k.log.Info("a process of supd ended", "process", h.name, "pid", h.pid, "code", h.death.Code, "signal", h.death.Signal)
+	level := slog.LevelWarn
+	if k.quitting && h.death.Signal == 0 && h.death.Code == 0 {
+		level = slog.LevelDebug
+	}
+	k.log.Log(context.Background(), level, "a process of supd ended", "ended", h.name, "pid", h.pid, "code", h.death.Code, "signal", h.death.Signal)
 	h.pid = 0
 	closeAll(&h.pidfd)
 	h.ended()

@@ -37,7 +37,7 @@
 //	signaled     ·        ·       ·         ·        M         ·       ·        ·       ·      ·
 //	tree empty   ·        ·       ·         ·        ·         WB      ·        ·       ·      ·
 //	swept        ·        ·       ·         ·        ·         WB      ·        ·       ·      ·
-//	adopted      ·        ·       AR        A        AM        ·       ·        ·       ·      A
+//	adopted      ·        ·       AR        A        A         ·       ·        ·       ·      A
 //	lost         ·        ·       XB        XB       X         ·       ·        ·       ·      X
 //	forgotten    ·        ·       a         a        a         ·       ·        ·       ·      a
 //	deadline     ·        ·       ·         ·        k         ·       p        ·       ·      ·

@@ -231,9 +231,10 @@ func (tx *Tx) adopted(in Adopted) {
 		Instance: i.ID, PID: in.PID, StartTime: in.StartTime, By: in.By, Output: in.Output,
 	})
 	tx.executed(Executed{v.Name, i.ID})
-	// KILL is no matter of doubt: a process that lives has not had it, or will
-	// not notice a second one.
-	if o := i.Stop; o != nil && !o.Signaled && o.Killed == nil && o.Signal != event.Kill {
+	// Only what an earlier engine decided is in doubt: this one has sent nothing
+	// to an instance that it was still adopting. KILL never is: a process that
+	// lives has not had it, or will not notice a second one.
+	if o := i.Stop; o != nil && o.Seq < tx.State.Supd.Since && !o.Signaled && o.Killed == nil && o.Signal != event.Kill {
 		tx.doubtSignal(v, i, o.Record, projector.StopOperation(i.ID, o.Signal), o.Signal, stopScope(v.Spec.Stop.Mode))
 	}
 	tx.doubtCommands(v, i)
@@ -243,7 +244,7 @@ func (tx *Tx) adopted(in Adopted) {
 func (tx *Tx) doubtCommands(v *projector.Service, i *projector.Instance) {
 	for _, id := range slices.Clone(v.Pending) {
 		c := tx.State.Commands[id]
-		if sig := commandSignal(v, c); sig != "" {
+		if sig := commandSignal(v, c); sig != "" && c.Seq < tx.State.Supd.Since {
 			tx.doubtSignal(v, i, c.Record, projector.SignalOperation(id), sig, event.ScopeMain)
 		}
 	}

@@ -49,7 +49,8 @@ type Bridge struct {
 	closed   bool
 	open     map[net.Conn]struct{} // listeners' connections and in-process ones, to close them
 	listener map[net.Listener]struct{}
-	actors   map[string]int // connections by actor
+	actors   map[string]int        // connections by actor
+	roles    map[net.Conn]peerRole // of those that were let in
 	total    int
 	inboxes  map[string]*inbox // by token
 }
@@ -80,7 +81,7 @@ func NewBridge(cfg BridgeConfig) *Bridge {
 	return &Bridge{
 		cfg: cfg, id: rand.Text(), consumers: newConsumers(), refusals: make(chan struct{}, maxRefusals),
 		open: map[net.Conn]struct{}{}, listener: map[net.Listener]struct{}{},
-		actors: map[string]int{}, inboxes: map[string]*inbox{},
+		actors: map[string]int{}, roles: map[net.Conn]peerRole{}, inboxes: map[string]*inbox{},
 	}
 }
 
@@ -161,7 +162,8 @@ func (b *Bridge) serve(conn net.Conn) {
 		b.cfg.Log.Warn("control connection refused", "err", err)
 		return
 	}
-	actor, role := peer.Actor(), b.cfg.Access.Role(peer)
+	actor, role := peer.Actor(), b.admit(conn, peer)
+	defer b.dismiss(conn)
 	if role == RoleNone {
 		b.denied(actor, "connect")
 		b.turnAway(conn, actor, refusal(wire.RefusedDenied,
@@ -283,6 +285,40 @@ func (b *Bridge) enter(actor string) bool {
 	b.total++
 	b.actors[actor]++
 	return true
+}
+
+// peerRole is what a connection may do, and whose it is.
+type peerRole struct {
+	peer Peer
+	role Role
+}
+
+// admit finds the role of a peer, and notes it for SetAccess.
+func (b *Bridge) admit(conn net.Conn, peer Peer) Role {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	role := b.cfg.Access.Role(peer)
+	b.roles[conn] = peerRole{peer, role}
+	return role
+}
+
+func (b *Bridge) dismiss(conn net.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.roles, conn)
+}
+
+// SetAccess changes who may use the socket. Connections of those who may do
+// less or more now are closed; their clients come back with their new role.
+func (b *Bridge) SetAccess(access Access) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cfg.Access = access
+	for conn, is := range b.roles {
+		if access.Role(is.peer) != is.role {
+			conn.Close()
+		}
+	}
 }
 
 func (b *Bridge) leave(actor string) {

@@ -43,7 +43,7 @@ type LoggerStartedData struct {
 
 // SupdStoppingData opens an orderly end.
 type SupdStoppingData struct {
-	Reason       string `json:"reason"` // signal, command
+	Reason       string `json:"reason"` // signal, command, completed: the one command has ended
 	KeepServices bool   `json:"keep_services"`
 	Forced       bool   `json:"forced"`
 }

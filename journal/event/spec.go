@@ -13,12 +13,13 @@ import (
 // hold. It names environment variables but never holds their values, and the
 // command as it is written, before ${NAME} is replaced (P10, R11).
 //
-// The field tags are the keys of the configuration; the tag change tells what
+// The field tags are the keys of the configuration, the tag key where JSON has
+// another name; the tag change tells what
 // a changed value does to a running service: R restarts it, L takes effect
 // live.
 type Spec struct {
 	Command          []string          `json:"command" change:"R"` // one element where the configuration gave a string
-	CommandLine      bool              `json:"command_line" change:"R"`
+	CommandLine      bool              `json:"command_line" change:"R" key:"command"`
 	Base             string            `json:"base" change:"L"`    // name in the configuration
 	Replica          *int              `json:"replica" change:"L"` // null: not replicated
 	Directory        string            `json:"directory" change:"R"`
@@ -34,10 +35,10 @@ type Spec struct {
 	Backoff          Backoff           `json:"backoff" change:"L"`
 	MaxRetries       int               `json:"max_retries" change:"L"`
 	Stop             Stop              `json:"stop" change:"L"`
-	ReloadSignal     string            `json:"reload_signal" change:"L"`
+	ReloadSignal     string            `json:"reload_signal" change:"L" key:"reload.signal"`
 	Output           Output            `json:"output" change:"L"`
-	CaptureOutput    bool              `json:"output_capture" change:"R"`
-	MergeStderr      bool              `json:"output_merge_stderr" change:"R"`
+	CaptureOutput    bool              `json:"output_capture" change:"R" key:"output.capture"`
+	MergeStderr      bool              `json:"output_merge_stderr" change:"R" key:"output.merge_stderr"`
 	Limits           map[string]string `json:"limits" change:"R"`
 	Nice             int               `json:"nice" change:"R"`
 	OOMScoreAdj      int               `json:"oom_score_adj" change:"R"`
@@ -136,12 +137,15 @@ func (s Spec) Diff(to Spec) (keys []string, restart bool) {
 		if sameJSON(a.Field(i).Interface(), b.Field(i).Interface()) {
 			continue
 		}
-		key, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		key := t.Field(i).Tag.Get("key")
+		if key == "" {
+			key, _, _ = strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		}
 		keys = append(keys, key)
 		restart = restart || t.Field(i).Tag.Get("change") == "R"
 	}
 	slices.Sort(keys)
-	return keys, restart
+	return slices.Compact(keys), restart
 }
 
 // sameJSON compares as the journal would see it: nil and empty are one.

@@ -12,7 +12,7 @@ const (
 	NotPermitted  = 4   // everything but status: this user may not do that
 	NoService     = 5   // no such service
 	Configuration = 6   // the configuration has errors
-	NotRunning    = 7   // signal: the service is not running
+	NotRunning    = 7   // signal, reload: the service is not running
 	Unreachable   = 69  // no supd answers at the socket
 	Busy          = 75  // supd has too much to do: try again
 	TimedOut      = 124 // the time given is over; the command goes on

@@ -91,12 +91,7 @@ func (r *Rig) Shutdown() {
 // that nothing it started is left.
 func (r *Rig) Gone() {
 	r.t.Helper()
-	select {
-	case <-r.exited:
-	case <-time.After(Patience):
-		r.t.Fatalf("supd does not end\n%s", r.Log())
-	}
-	if code := r.status.ExitCode(); code != exitcode.Done {
+	if code := r.Exit(); code != exitcode.Done {
 		r.t.Errorf("supd ended with %v\n%s", r.status, r.Log())
 	}
 	r.Until("no process is left", func() bool { return len(r.Left()) == 0 })
@@ -104,6 +99,17 @@ func (r *Rig) Gone() {
 		below, _ := filepath.Glob(filepath.Join(dir, "*-*"))
 		r.t.Errorf("cgroup %s is left, with %v in it", dir, below)
 	}
+}
+
+// Exit waits for supd's own end and returns its exit code.
+func (r *Rig) Exit() int {
+	r.t.Helper()
+	select {
+	case <-r.exited:
+	case <-time.After(Patience):
+		r.t.Fatalf("supd does not end\n%s", r.Log())
+	}
+	return r.status.ExitCode()
 }
 
 // Left are the live processes that this rig has started, directly or not.

@@ -85,23 +85,44 @@ func (r *Rig) Configure(config string) {
 func (r *Rig) Run(flags ...string) {
 	r.t.Helper()
 	args := append([]string{"run", "-c", r.Config, "--state-dir", r.State, "--runtime-dir", r.Runtime}, flags...)
-	r.cmd = exec.Command(r.Programs.Supd, args...)
-	r.cmd.Env = append(os.Environ(), envRig+"="+r.Dir)
-	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's interrupt is the test's alone
-	if err := r.cmd.Start(); err != nil {
+	r.Start(exec.Command(r.Programs.Supd, args...))
+	r.Answers()
+}
+
+// Start starts supd by a command of the test's own, whose process becomes the
+// keeper. Its environment comes on top of the rig's; output that it leads
+// nowhere goes to the log.
+func (r *Rig) Start(cmd *exec.Cmd) {
+	r.t.Helper()
+	cmd.Env = append(append(os.Environ(), envRig+"="+r.Dir), cmd.Env...)
+	if cmd.Stdout == nil {
+		cmd.Stdout = r.log
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = r.log
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid = true // a terminal's interrupt is the test's alone
+	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
 	exited := make(chan struct{})
-	r.exited = exited
-	go func(cmd *exec.Cmd) {
+	r.cmd, r.exited = cmd, exited
+	go func() {
 		_ = cmd.Wait()
 		r.status = cmd.ProcessState
 		close(exited)
-	}(r.cmd)
+	}()
+}
+
+// Answers waits until supd answers.
+func (r *Rig) Answers() {
+	r.t.Helper()
 	r.Until("supd answers", func() bool {
 		select {
-		case <-exited:
+		case <-r.exited:
 			r.t.Fatalf("supd run ended: %v\n%s", r.status, r.Log())
 		default:
 		}

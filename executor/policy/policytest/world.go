@@ -71,7 +71,7 @@ type World struct {
 func New() *World {
 	w := &World{processes: map[string]*process{}, slots: map[string]*slot{}, sent: map[string]int{}, opened: map[string]int{}}
 	w.Now = policy.Now{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Mono: int64(time.Hour)}
-	w.Keeper = 1
+	w.Keeper = 100 // any but PID 1, which may not leave services behind
 	w.boot()
 	return w
 }

@@ -30,6 +30,7 @@ type Engine struct {
 	Rejects  []string                                          // "actor reason"
 	Lines    map[string][]event.LogLine                        // output by service
 	OnAsk    func(verb string, r control.Request) (any, error) // instead of the script, if set
+	Apply    *event.CommandReply                               // how an apply ends, if set
 }
 
 // NewEngine makes an engine with its five services.
@@ -69,9 +70,11 @@ func (e *Engine) Command(r control.Request, reply func(event.CommandReply)) {
 	for _, s := range targets {
 		result := event.Result{Service: s, Outcome: event.Done}
 		switch {
+		case s == "bad" && c.Verb == event.VerbReload:
+			result.Outcome, result.Error = event.Refused, "it has no reload.signal: set one"
 		case s == "bad":
 			result.Outcome, result.Error = event.Failed, "exec: no such file or directory"
-		case s == "down" && c.Verb == event.VerbSignal:
+		case s == "down" && (c.Verb == event.VerbSignal || c.Verb == event.VerbReload):
 			result.Outcome, result.Error = event.Refused, "not running"
 		case s == "web" && c.Verb == event.VerbStart:
 			result.Outcome = event.Unchanged
@@ -80,6 +83,9 @@ func (e *Engine) Command(r control.Request, reply func(event.CommandReply)) {
 			end.Outcome = event.Failed
 		}
 		end.Results = append(end.Results, result)
+	}
+	if c.Verb == event.VerbApply && e.Apply != nil {
+		end.Outcome, end.Results = e.Apply.Outcome, e.Apply.Results
 	}
 	e.Results[c.ID] = end
 	reply(end)
