@@ -35,7 +35,7 @@ func runCommand() *cobra.Command {
 checked first: with an error in it nothing starts.
 
 TERM and INT stop the services, then supd; a second one does not wait for
-them. After a crash of supd its services are found again.
+them. HUP applies the configuration as it is then, like supctl apply. After a crash of supd its services are found again.
 
 With a command behind -- it runs that one, as the service main, and no file:
 it copies what main writes, sends it the signals TERM, INT, HUP, QUIT, USR1 and

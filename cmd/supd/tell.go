@@ -17,11 +17,13 @@ func tell(log *slog.Logger, batch []event.Encoded) {
 		if !ok {
 			continue
 		}
-		args := []any{"kind", string(e.Record.Kind), "seq", uint64(e.Record.Seq)}
+		text := string(e.Record.Kind) + ": " + timeline.Text(e.Record)
+		args := []any{"seq", uint64(e.Record.Seq)}
 		if e.Record.Subject != "" {
+			text = e.Record.Subject + " " + text
 			args = append(args, "service", e.Record.Subject)
 		}
-		log.Log(context.Background(), level, timeline.Text(e.Record), args...)
+		log.Log(context.Background(), level, text, args...)
 	}
 }
 

@@ -16,6 +16,9 @@ func TestSpecDiff(t *testing.T) {
 		field := typ.Field(i)
 		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		change := field.Tag.Get("change")
+		if name := field.Tag.Get("key"); name != "" {
+			key = name // as the configuration calls it
+		}
 		if key == "" || change != "R" && change != "L" {
 			t.Errorf("%s needs the tags json and change (R or L)", field.Name)
 			continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -53,7 +54,8 @@ type Skip struct {
 type Chunk struct {
 	Lines   []Line `json:"lines"`
 	Next    Cursor `json:"next"`
-	EOF     bool   `json:"eof"` // nothing more at this moment
+	EOF     bool   `json:"eof"`            // nothing more at this moment
+	Held    bool   `json:"held,omitempty"` // with Follow: an unfinished last line was held back
 	Skipped []Skip `json:"skipped,omitempty"`
 }
 
@@ -131,7 +133,7 @@ func Read(ctx context.Context, dir string, q Query) (Chunk, error) {
 			chunk.Lines = append(chunk.Lines, p.Line)
 		}
 	}
-	chunk.Next, chunk.Skipped = m.cursor(start), m.skipped()
+	chunk.Next, chunk.Skipped, chunk.Held = m.cursor(start), m.skipped(), m.held()
 	return chunk, nil
 }
 
@@ -244,6 +246,10 @@ func (m *merge) scanned() (n int64) {
 		n += t.scanned
 	}
 	return n
+}
+
+func (m *merge) held() bool {
+	return slices.ContainsFunc(m.tapes, func(t *tape) bool { return t.held })
 }
 
 func (m *merge) close() {

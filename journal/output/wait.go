@@ -33,8 +33,5 @@ func hasMore(ctx context.Context, folder string, q Query) (more, held bool, err 
 	m := newMerge(folder, q, q.Cursor)
 	defer m.close()
 	_, p, err := m.next(ctx)
-	for _, t := range m.tapes {
-		held = held || t.held
-	}
-	return p != nil, held, err
+	return p != nil, m.held(), err
 }

@@ -47,6 +47,16 @@ func TestLine(t *testing.T) {
 			"2026-03-04 05:06:07.089     42 -                command.accepted     signal signal=HUP a, b (c) by uid-5",
 		},
 		{
+			"reload", "web", "",
+			event.InstanceReloadingData{Instance: "i", By: "signal", Took: event.Duration(1500 * time.Microsecond)},
+			"2026-03-04 05:06:07.089     42 web              instance.reloading   by signal, after 1.5ms",
+		},
+		{
+			"apply of a wrong configuration", "", "",
+			event.CommandEndedData{Command: "c", Outcome: event.Refused, Results: []event.Result{{Outcome: event.Refused, Error: "a.toml:1:2: no"}}},
+			"2026-03-04 05:06:07.089     42 -                command.ended        refused after 0s: refused: a.toml:1:2: no (c)",
+		},
+		{
 			"failed command", "", "",
 			event.CommandEndedData{Command: "c", Outcome: event.Failed, Results: []event.Result{
 				{Service: "a", Outcome: event.Done}, {Service: "b", Outcome: event.Failed, Error: "no"},

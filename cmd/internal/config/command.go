@@ -6,9 +6,9 @@ import "supd/journal/event"
 const Main = "main"
 
 // Command resolves a configuration without files: one service, Main, which
-// runs args as they are, in the current directory, with supd's environment. It
-// is started once and never again. The set is nil if a problem is more than a
-// warning; that the program is not there yet is one.
+// runs args (at least one) as they are, in the current directory, with supd's
+// environment. It is started once and never again. The set is nil if a problem
+// is more than a warning; that the program is not there yet is a warning.
 func Command(args []string, host Host) (*Set, []Problem) {
 	l := &loader{host: host, accounts: readAccounts(host), set: builtin(host), envFiles: map[string][]assignment{}}
 	l.inherited = l.inheritable()

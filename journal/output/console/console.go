@@ -53,9 +53,10 @@ const (
 	// defaultBacklog waits in files, not in memory: it bounds how old what is
 	// shown may be.
 	defaultBacklog = 16 << 20
-	// pause gathers news, so that reading files does not cost more than
-	// writing them did.
-	pause = 25 * time.Millisecond
+	// pause gathers news of many services, so that reading files does not cost
+	// more than writing them did. One program's reader waits less.
+	pause      = 100 * time.Millisecond
+	plainPause = 10 * time.Millisecond
 	// chunkBytes bounds one turn of a service, and with it the memory.
 	chunkBytes = 64 << 10
 	// heldEvery is how often a service is looked at again whose last line has
@@ -70,6 +71,7 @@ const (
 type Console struct {
 	opts    Options
 	wake    chan struct{}
+	hurry   chan struct{} // closed by Finish
 	done    chan struct{}
 	written atomic.Int64
 
@@ -95,6 +97,9 @@ type place struct {
 	// partial is, for each stream, the instance whose line was given in part;
 	// what it writes next goes on in that line.
 	partial map[string]string
+	// more tells that the last chunk was not all there was. Only then can there
+	// be too much.
+	more bool
 }
 
 // New makes a console and starts it. Services that have output already are
@@ -107,7 +112,7 @@ func New(o Options) (*Console, error) {
 		o.Notes = o.Out
 	}
 	c := &Console{
-		opts: o, wake: make(chan struct{}, 1), done: make(chan struct{}), queued: map[string]bool{},
+		opts: o, wake: make(chan struct{}, 1), hurry: make(chan struct{}), done: make(chan struct{}), queued: map[string]bool{},
 		hidden: map[string]bool{}, places: map[string]*place{}, held: map[string]bool{}, failed: map[string]bool{},
 	}
 	entries, err := os.ReadDir(o.Dir)
@@ -160,11 +165,12 @@ func (c *Console) poke() {
 
 // Finish shows what is in the files at this moment and ends the console. It
 // gives up when the reader takes nothing for as long as patience, or when ctx
-// ends; the error says how much was not shown.
+// ends; the error says how much was not shown. It may be called once.
 func (c *Console) Finish(ctx context.Context, patience time.Duration) error {
 	c.mu.Lock()
 	c.finishing = true
 	c.mu.Unlock()
+	close(c.hurry)
 	c.poke()
 	tick := time.NewTicker(max(patience, time.Millisecond))
 	defer tick.Stop()
@@ -235,12 +241,24 @@ func (c *Console) next() (service string, last, ok bool) {
 		}
 		select {
 		case <-c.wake:
-			time.Sleep(pause)
+			c.gather()
 		case <-again:
 			c.mu.Lock()
 			c.enqueueHeld()
 			c.mu.Unlock()
 		}
+	}
+}
+
+// gather lets news come together, unless the end is near.
+func (c *Console) gather() {
+	d := pause
+	if c.opts.Plain {
+		d = plainPause
+	}
+	select {
+	case <-time.After(d):
+	case <-c.hurry:
 	}
 }
 

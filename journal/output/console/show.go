@@ -26,11 +26,8 @@ func (c *Console) show(service string, last bool) error {
 	if hidden {
 		return c.pass(p, q)
 	}
-	behind, err := output.Behind(c.opts.Dir, q)
 	var gone skipped
-	if err == nil && behind > c.opts.Backlog {
-		err = c.skip(p, &q, behind-c.opts.Backlog/2, &gone)
-	}
+	err := c.catchUp(p, &q, &gone)
 	var chunk output.Chunk
 	if err == nil {
 		chunk, err = output.Read(context.Background(), c.opts.Dir, q)
@@ -49,26 +46,14 @@ func (c *Console) show(service string, last bool) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
-	c.again(service, q, chunk)
-	return nil
-}
-
-// again has the service looked at once more: at once if there is more to read
-// already, later if its last line has not ended.
-func (c *Console) again(service string, q output.Query, chunk output.Chunk) {
-	if !chunk.EOF {
+	if p.more = !chunk.EOF; p.more {
 		c.mu.Lock()
 		c.enqueue(service)
 		c.mu.Unlock()
-		return
-	}
-	q.Cursor = chunk.Next
-	if !q.Follow {
-		return
-	}
-	if left, err := output.Behind(c.opts.Dir, q); err == nil && left > 0 {
+	} else if chunk.Held {
 		c.held[service] = true
 	}
+	return nil
 }
 
 // pass moves to the end without a word: the service is not to be shown.
@@ -91,6 +76,18 @@ func (s *skipped) count(chunk output.Chunk) {
 	for _, x := range chunk.Skipped {
 		s.files += x.Segments
 	}
+}
+
+// catchUp passes over what has waited too long.
+func (c *Console) catchUp(p *place, q *output.Query, gone *skipped) error {
+	if !p.more {
+		return nil
+	}
+	behind, err := output.Behind(c.opts.Dir, *q)
+	if err == nil && behind > c.opts.Backlog {
+		err = c.skip(p, q, behind-c.opts.Backlog/2, gone)
+	}
+	return err
 }
 
 // skip passes over about so many bytes and counts their lines.
