@@ -102,8 +102,8 @@ func (a *app) signalCmd() *cobra.Command {
 func (a *app) shutdownCmd() *cobra.Command {
 	act, keep := &action{app: a}, false
 	cmd := &cobra.Command{
-		Use: "shutdown", Short: "Stop all services in order, then supd",
-		Long:    "Stops all services in reverse order of their dependencies, then supd itself.\nWhat services are wanted to be does not change: the next supd starts them again.",
+		Use: "shutdown", Short: "Stop all services, then supd",
+		Long:    "Stops all services, then supd itself; returns when the next supd may start.\nWhat services are wanted to be does not change: the next supd starts them again.",
 		Example: "  supctl shutdown\n  supctl shutdown --keep-services",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

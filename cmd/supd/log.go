@@ -15,6 +15,7 @@ const versionText = version.Version
 // newLog makes the log of one of our processes: to stderr, readable on a
 // terminal, JSON elsewhere.
 func newLog(a keeperArgs, process string) *slog.Logger {
+	nameProcess(process)
 	setLogLevel(a.LogLevel)
 	return slog.New(logHandler(a.LogFormat, &logLevel)).With("process", process)
 }
@@ -41,4 +42,14 @@ func logHandler(format string, level slog.Leveler) slog.Handler {
 func terminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// nameProcess makes ps and top show which of our processes this is; without it
+// they show the name of the link that the keeper executes.
+func nameProcess(process string) {
+	name := "supd"
+	if process != modeKeeper {
+		name += "-" + process
+	}
+	_ = os.WriteFile("/proc/self/comm", []byte(name), 0) // a courtesy
 }
