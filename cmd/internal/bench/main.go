@@ -47,7 +47,7 @@ func print(machine string, rows []row) {
 // is returned with it.
 func measure(bin string) ([]row, error) {
 	var rows []row
-	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty} {
+	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty, ticking} {
 		more, err := m(bin)
 		rows = append(rows, more...)
 		if err != nil {

@@ -7,11 +7,16 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
+	if os.Args[1] == "-tick" {
+		for range time.Tick(100 * time.Millisecond) { // to be compared with idle CPU
+		}
+	}
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // cannot fail with a valid clock and pointer
 	f, err := os.OpenFile(os.Args[1], os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
