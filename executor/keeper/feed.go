@@ -12,7 +12,8 @@ type feed struct {
 	settings []string          // services, in order of their first change
 	data     map[string][]byte // by service: the newest settings not told yet
 	finish   bool              // Finish is to be told
-	told     bool              // Finish was told
+	told     bool              // Finish was told to the present logger
+	over     bool              // the time to finish is over
 }
 
 type attachment struct {
@@ -33,7 +34,7 @@ func (k *keeper) attach(s *slot) {
 
 // loggerStarted gives a new logger every pipe that is not drained (R7).
 func (k *keeper) loggerStarted() {
-	k.feed.attach = nil
+	k.feed.attach, k.feed.told = nil, false
 	for _, s := range k.slots {
 		for i := range s.pipes {
 			s.pipes[i].queued, s.pipes[i].attached = false, false
@@ -49,7 +50,7 @@ func (k *keeper) loggerStarted() {
 func (k *keeper) loggerEnded() {
 	l := k.logger.describe()
 	k.out.say(&l)
-	if k.quitting {
+	if k.quitting && k.outputSafe() {
 		k.loggerFinished()
 	}
 }

@@ -68,7 +68,7 @@ func (k *keeper) helpersStart() {
 
 // helperStart starts one, now.
 func (k *keeper) helperStart(h *helper) {
-	if k.quitting {
+	if k.quitting && (h == &k.engine || k.outputSafe()) {
 		return
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -253,10 +253,11 @@ func (k *keeper) helperDied(h *helper, ws syscall.WaitStatus) {
 		k.log.Error("supd ends as it was asked to: no engine lived long enough to do it in good order, and no service is running")
 		k.quit(&wire.Quit{Code: 1})
 	}
-	if !k.quitting {
+	switch {
+	case !k.quitting || h == &k.logger && !k.outputSafe():
 		k.helperAgain(h)
-	} else if h == &k.engine {
-		k.done = k.logger.pid == 0
+	case h == &k.engine:
+		k.done = k.logger.pid == 0 && k.outputSafe()
 	}
 }
 

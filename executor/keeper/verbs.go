@@ -206,10 +206,37 @@ func (k *keeper) quit(m *wire.Quit) {
 	k.poller.drop(&k.listener)
 	_ = unix.Unlink(k.cfg.SocketPath)
 	k.feed.finish = true
-	k.after(cmp.Or(k.cfg.FinishLimit, finishLimit), k.logger.kill)
-	if k.logger.pid == 0 {
+	k.after(cmp.Or(k.cfg.FinishLimit, finishLimit), func() {
+		k.feed.over = true
+		if k.logger.pid != 0 {
+			k.logger.kill()
+			return
+		}
+		k.loggerFinished()
+	})
+	if k.logger.pid == 0 && k.outputSafe() {
 		k.loggerFinished()
 	}
+}
+
+// outputSafe tells that no logger is needed any more: the last one finished,
+// nothing is left in a pipe, or there is no more time. A logger that was killed
+// while supd ends is started again until then, or what is in the pipes would be
+// lost (P3).
+func (k *keeper) outputSafe() bool {
+	finished := k.feed.told && k.logger.death.Signal == 0 && k.logger.death.Code == 0
+	return k.feed.over || finished || !k.undrained()
+}
+
+func (k *keeper) undrained() bool {
+	for _, s := range k.slots {
+		for i := range s.pipes {
+			if s.pipes[i].fd >= 0 && (s.OpenedAt != 0 || s.Adoption != 0) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // loggerFinished lets the engine go when all it may have to hear was said.
