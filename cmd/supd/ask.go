@@ -131,7 +131,7 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 		Node: e.args.Node, NodeID: e.identity.NodeID, Version: versionText, Boot: e.boot, Actor: r.Actor,
 		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
 		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
-		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: folderSize(e.args.Output)},
+		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: e.outputSize.of(e.args.Output)},
 		Started: e.started.UTC(), Kernel: map[string]string{},
 	}
 	if k := e.loop.KeeperInfo(); k != nil {
@@ -166,20 +166,6 @@ func kernelFeatures(k wire.Info) map[string]string {
 		"subreaper":   has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
 		"change_user": has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
 	}
-}
-
-func folderSize(dir string) int64 {
-	var sum int64
-	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil // a file that is gone meanwhile has no size
-		}
-		if info, err := d.Info(); err == nil {
-			sum += info.Size()
-		}
-		return nil
-	})
-	return sum
 }
 
 // maxLogsWait bounds how long one question for more output waits.

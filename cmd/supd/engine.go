@@ -54,6 +54,8 @@ type engine struct {
 	conn     *nats.Conn
 	started  time.Time
 
+	outputSize folderSize // for info
+
 	mu     sync.Mutex
 	health string // of the journal, for info
 }
