@@ -83,6 +83,7 @@ func (k *keeper) spawn(s *slot, o order, capture, merged, big bool) {
 	ends, fail := [2]int{-1, -1}, wire.Failure{}
 	if capture {
 		ends, o.out, fail = k.outputs(merged, big)
+		giveOutput(o.launch, o.out)
 	}
 	o.forked = func(p process) { k.poller.post(func() { k.spawned(s, p, ends) }) }
 	if fail.Step == 0 {
