@@ -73,7 +73,7 @@ reload = { signal = "HUP" }`,
 		{
 			// The master ignores QUIT, and ends with 143 after TERM, or by it while it
 			// executes itself anew, as USR2 makes it do.
-			name: "haproxy", program: program("/usr/sbin/haproxy"), user: "haproxy", ends: "0 143 SIGTERM", workers: true, serves: serveHTTP,
+			name: "haproxy", program: program("/usr/sbin/haproxy"), user: "haproxy", ends: "0 143 SIGTERM", serves: serveHTTP,
 			config: `command = ["PROGRAM", "-W", "-db", "-f", "FOLDER/haproxy.cfg"]
 reload = { signal = "USR2" }`,
 			files: map[string]string{"haproxy.cfg": `defaults
