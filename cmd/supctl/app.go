@@ -57,11 +57,11 @@ status: 3 some are not up, 4 some are unknown.`,
   supctl logs -f web
   supctl events --since 10m --service web`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("a verb is missing")
 			}
-			return usage("%q is no verb of supctl", args[0])
+			return unknownVerb(cmd, args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
