@@ -43,14 +43,14 @@ func longRig(t *testing.T) *controltest.Rig {
 		reply.Services = append(reply.Services, s)
 	}
 	reply.Waits = []event.ServiceWait{{Service: "slow", Since: &since, Until: &until}}
-	rig := controltest.Start(t, controltest.Options{})
-	rig.Engine.OnAsk = func(verb string, _ control.Request) (any, error) {
+	engine := controltest.NewEngine()
+	engine.OnAsk = func(verb string, _ control.Request) (any, error) {
 		if verb != event.AskStatus {
 			return nil, control.Fail(control.AskMalformed, "not in this test")
 		}
 		return reply, nil
 	}
-	return rig
+	return controltest.Start(t, controltest.Options{Handler: engine})
 }
 
 func supctlProcess(t *testing.T, rig *controltest.Rig, env []string, args ...string) *exec.Cmd {
