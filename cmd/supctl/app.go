@@ -14,6 +14,7 @@ import (
 
 	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/journal/event"
 )
 
@@ -66,11 +67,13 @@ status: 3 some are not up, 4 some are unknown.`,
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
+	root.CompletionOptions.DisableDefaultCmd = true // ours knows how to be installed
 	root.PersistentFlags().StringVar(&a.socket, "socket", "", "supd's `socket` (default: SUPD_SOCKET, else the runtime folder's)")
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
 		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
-		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
+		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
+		manual.Command(func(err error) error { return err }),
 	)
 	return root
 }
