@@ -181,7 +181,7 @@ func (e *engine) configuration(s *projector.State) error {
 		return err
 	}
 	e.configs = newConfigurator(startup)
-	defer func() { setLogLevel(e.set.Supd.LogLevel) }()
+	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)

@@ -229,8 +229,9 @@ func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File
 		Places: at, LockFD: int(lock.Fd()), SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
 		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
 		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
-		Single: len(how.command) > 0, Private: how.private, Console: consoleMode(set, len(how.command) > 0),
+		Single: len(how.command) > 0, Private: how.private, Watched: watched(),
 	}
+	args.Console = consoleMode(set, args.Single, args.Watched)
 	b, err := json.Marshal(args)
 	if err != nil {
 		return err
@@ -263,6 +264,7 @@ type keeperArgs struct {
 	Output     string
 	MaxTotal   int64
 	Console    string   // how service output is copied to supd's own
+	Watched    bool     `json:",omitempty"` // the console's auto is on
 	Single     bool     `json:",omitempty"` // the one service main; supd ends with it
 	Private    []string `json:",omitempty"` // folders to remove after an orderly end
 }
@@ -306,10 +308,10 @@ func keeperMain(argv []string) int {
 		finish = consoleFinish // a pipe's reader is to get the whole output
 	}
 	return keeper.Run(keeper.Config{
-		FinishLimit: finish,
-		EngineArgs:  []string{"supd", modeEngine, string(b)},
-		LoggerArgs:  []string{"supd", modeLogger, string(b)},
-		RuntimeDir:  a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
+		FinishLimit: finish, Settings: keeperSettings,
+		EngineArgs: []string{"supd", modeEngine, string(b)},
+		LoggerArgs: []string{"supd", modeLogger, string(b)},
+		RuntimeDir: a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
 		SocketPath: filepath.Join(a.Places.Runtime, folders.SocketName),
 		CgroupName: a.CgroupName, Version: versionText, Log: newLog(a, modeKeeper),
 	})

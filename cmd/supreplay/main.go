@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
 )
 
@@ -99,7 +100,8 @@ Moments are written as
 	}
 	root.PersistentFlags().StringVar(&from, "from", "", "state `FOLDER` to read (default: this machine's)")
 	open := func(cmd *cobra.Command) (*source, error) { return openSource(from, cmd.ErrOrStderr()) }
-	root.AddCommand(timelineCommand(open, time.Now), atCommand(open, time.Now), verifyCommand(open))
+	root.AddCommand(timelineCommand(open, time.Now), atCommand(open, time.Now), verifyCommand(open),
+		manual.Command(func(err error) error { return &coded{exitcode.Failed, err} }))
 	return root
 }
 

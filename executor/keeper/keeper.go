@@ -37,7 +37,10 @@ type Config struct {
 	// FinishLimit is how long the logger may take to finish before it is killed;
 	// zero is 5 s.
 	FinishLimit time.Duration
-	Log         *slog.Logger // nil is slog.Default()
+	// Settings, if not nil, is shown what the engine sends to the logger under no
+	// service's name. It is called on the loop's goroutine and must not wait.
+	Settings func(data []byte)
+	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
 }
