@@ -37,6 +37,9 @@ type Report struct {
 	// load the stream, and takes over its blocks when it is created again.
 	Descriptions []*Damage
 	End          Entry // the newest intact record; StreamSeq 0 if there is none
+	// Summary is the newest sequence that the server's own summary knows, 0
+	// without one. Records up to it were durable, whatever the blocks say.
+	Summary uint64
 }
 
 // Damaged tells whether there is anything that the server would repair
@@ -47,8 +50,11 @@ func (r *Report) Damaged() bool {
 			return true
 		}
 	}
-	return len(r.Descriptions) > 0
+	return len(r.Descriptions) > 0 || r.CutOff()
 }
+
+// CutOff tells whether the end is missing that the server's summary knows.
+func (r *Report) CutOff() bool { return r.Summary > r.End.StreamSeq && len(r.Damage) > 0 }
 
 // Checker checks the block files of one store, all of them at first and again
 // only those that have changed since. It is for one goroutine.
@@ -100,6 +106,10 @@ func (c *Checker) Check() (*Report, error) {
 // sequences from block to block, and the server's summary with them.
 func (c *Checker) quick(r *Reader, rep *Report) bool {
 	all := c.scanAll(r.files)
+	ix, ok := readIndex(filepath.Join(r.dir, "msgs", "index.db"), event.Stream)
+	if ok {
+		rep.Summary = ix.last
+	}
 	var first, last uint64
 	for i, s := range all {
 		if s == nil {
@@ -118,7 +128,6 @@ func (c *Checker) quick(r *Reader, rep *Report) bool {
 		}
 		last = s.last
 	}
-	ix, ok := readIndex(filepath.Join(r.dir, "msgs", "index.db"), event.Stream)
 	if ok && (ix.last > last || ix.last == last && ix.first < first) && !c.isKnown(last+1, ix.last) {
 		return false
 	}
