@@ -55,7 +55,8 @@ func TestJournalDamaged(t *testing.T) {
 				t.Errorf("check of a damaged journal: %d %s", code, out)
 			}
 			if reboot {
-				r.Kill(*before.PID) // a reboot ends all processes
+				r.Kill(*before.PID) // a reboot ends all processes and cgroups
+				r.Until("its cgroup is gone", func() bool { return noCgroups(r) })
 				if err := os.Remove(filepath.Join("/dev/shm", "supd-"+r.Node(), "runlog")); err != nil {
 					t.Fatal(err)
 				}
@@ -90,4 +91,16 @@ func TestJournalDamaged(t *testing.T) {
 			r.Shutdown()
 		})
 	}
+}
+
+// noCgroups removes the empty cgroups of instances; false if one is not empty.
+func noCgroups(r *rig.Rig) bool {
+	gone := true
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		dirs, _ := filepath.Glob(filepath.Join(root, "supd-"+r.Node()[:8], "*-*"))
+		for _, d := range dirs {
+			gone = os.Remove(d) == nil && gone
+		}
+	}
+	return gone
 }
