@@ -61,6 +61,8 @@ type Logger struct {
 	emitMu sync.Mutex
 	syncs  chan toSync
 	synced chan struct{} // closed when the last sync is done
+	packs  chan packJob
+	packed chan struct{} // closed when the compressor has ended
 
 	// Run's own.
 	streams   map[string]*stream // by service + "/" + stream
@@ -73,6 +75,9 @@ type Logger struct {
 	pause     time.Duration // how long it gathers: Tick, less under load
 	sweptAt   time.Time
 	totalDue  bool
+	packDue   bool
+	packing   bool // the compressor has a job
+	packAfter time.Time
 	finishing bool
 }
 
@@ -93,6 +98,7 @@ func NewLogger(dir string, opts Options) (*Logger, error) {
 	l := &Logger{
 		dir: dir, opts: opts, pause: opts.Tick,
 		done: make(chan struct{}), synced: make(chan struct{}), syncs: make(chan toSync, syncQueue),
+		packs: make(chan packJob, 1), packed: make(chan struct{}),
 		streams: map[string]*stream{}, settings: map[string]Settings{}, pipes: map[int]*pipe{},
 		scratch: make([]byte, 64<<10), events: make([]unix.EpollEvent, 256),
 	}
@@ -207,9 +213,12 @@ func (l *Logger) wakeLocked() {
 func (l *Logger) Run(ctx context.Context) error {
 	defer close(l.done)
 	go l.syncLoop()
+	packing, stopPacking := context.WithCancel(ctx)
+	defer stopPacking()
+	go l.packLoop(packing)
 	stop := context.AfterFunc(ctx, func() { _ = l.do(func() {}) })
 	defer stop()
-	defer l.end()
+	defer l.end(stopPacking)
 	l.scan()
 	for {
 		l.takeCommands()
@@ -230,7 +239,8 @@ func (l *Logger) Run(ctx context.Context) error {
 
 // end closes what is open. Commands that come later are refused; those that
 // came too late to be taken are done first, so that no descriptor leaks.
-func (l *Logger) end() {
+func (l *Logger) end(stopPacking func()) {
+	stopPacking()
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
@@ -242,7 +252,9 @@ func (l *Logger) end() {
 		s.release()
 	}
 	close(l.syncs)
+	close(l.packs)
 	<-l.synced
+	<-l.packed
 	l.mu.Lock()
 	l.closeDescriptors()
 	l.mu.Unlock()
@@ -288,6 +300,7 @@ func (l *Logger) applySettings(service string, set Settings) {
 		if s := l.streams[service+"/"+name]; s != nil {
 			s.set = set
 			s.trim()
+			l.packDue = true
 		}
 	}
 }
@@ -319,6 +332,7 @@ func (l *Logger) scan() {
 		}
 		for _, name := range []string{Stdout, Stderr} {
 			s := newStream(l, e.Name(), name)
+			dropTemps(s.dir, name)
 			if err := s.load(); err != nil {
 				l.emit(KindPressed, e.Name(), Pressed{What: "disk", Limit: fmt.Sprintf("cannot read output: %v", err)})
 				continue

@@ -45,8 +45,8 @@ func (s *stream) remove(n int, why string) {
 	s.l.emit(KindTrimmed, s.service, t)
 	s.l.step("trim told")
 	for _, c := range gone {
-		err := os.Remove(closedPath(s.dir, s.name, c.n))
-		if err != nil && !os.IsNotExist(err) {
+		err := removeSegment(s.dir, s.name, c.n)
+		if err != nil {
 			s.l.emit(KindPressed, s.service, Pressed{What: "disk", Limit: fmt.Sprintf("cannot trim output: %v", err)})
 			continue
 		}
@@ -55,6 +55,16 @@ func (s *stream) remove(n int, why string) {
 		s.l.step("index removed")
 	}
 	s.closed = slices.Clone(s.closed[n:])
+}
+
+// removeSegment removes a closed segment in whatever form it is there.
+func removeSegment(dir, stream string, n uint64) error {
+	for _, path := range []string{closedPath(dir, stream, n), packedPath(dir, stream, n)} {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweep applies what depends on time, to all streams.
@@ -72,7 +82,7 @@ func (l *Logger) sweep(now time.Time) {
 		}
 		s.trim()
 	}
-	l.totalDue = true
+	l.totalDue, l.packDue = true, true
 }
 
 // trimTotal removes the oldest closed segments of all services until they fit
@@ -147,7 +157,7 @@ func (l *Logger) retire(streams []*stream) *stream {
 		return nil
 	}
 	pick.closed = append(pick.closed, closedSegment{
-		n: pick.n, text: pick.size, total: pick.size + pick.idxSize, newest: silent,
+		n: pick.n, text: pick.size, total: pick.size + pick.idxSize, newest: silent, plain: true,
 	})
 	pick.n++
 	pick.size, pick.idxSize = 0, 0

@@ -278,7 +278,7 @@ func (s *stream) rotate() error {
 	}
 	s.l.step("segment renamed")
 	s.closed = append(s.closed, closedSegment{
-		n: s.n, text: s.size, total: s.size + s.idxSize, newest: s.l.wall(),
+		n: s.n, text: s.size, total: s.size + s.idxSize, newest: s.l.wall(), plain: true,
 	})
 	s.l.syncLater(s.service, s.log, s.idx)
 	s.log, s.idx = nil, nil
@@ -286,7 +286,7 @@ func (s *stream) rotate() error {
 	s.size, s.idxSize = 0, 0
 	err := s.openFiles()
 	s.trim()
-	s.l.totalDue = true
+	s.l.totalDue, s.l.packDue = true, true
 	return err
 }
 
