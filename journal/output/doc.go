@@ -54,7 +54,8 @@
 // be) puts that one stream in trouble: one Pressed event, a new try every
 // 200 ms, one Relieved event. Meanwhile "block" leaves the bytes in the pipe,
 // so that the service feels it and nothing is lost (P3), and "drop" reads and
-// counts them into Gap events (P4). Other streams go on. A disk that hangs
+// counts them into Gap events (P4). The count is kept in a file allocated
+// beforehand, so that it survives the logger (see tally). Other streams go on. A disk that hangs
 // hangs this process only (P5).
 //
 // # What is promised about power loss

@@ -16,8 +16,16 @@ import (
 // clock, a batch every 10 ms, nobody told of anything.
 type Options struct {
 	// MaxTotal bounds the closed segments of all services, in bytes with their
-	// indexes; 0 is no limit. Active segments count and are not removed.
+	// indexes; 0 is no limit. Active segments count and are not removed. Half
+	// of the file system counts where that is less.
 	MaxTotal int64
+	// Tally is a file in which dropped output is counted until it is told, so
+	// that the count survives a SIGKILL; best on a tmpfs. Empty is none: then a
+	// kill may lose the count of the last ten seconds.
+	Tally string
+	// Lowered is told that MaxTotal is more than half of the file system and
+	// what counts instead. It must not block.
+	Lowered func(bytes int64)
 	// Clock gives the wall-clock time that goes into indexes and events.
 	Clock func() time.Time
 	// Event is told what the journal should know; see Event. Calls come one at
@@ -69,6 +77,8 @@ type Logger struct {
 	settings  map[string]Settings
 	pipes     map[int]*pipe // by descriptor
 	look      lookahead
+	tally     tally
+	maxTotal  int64 // Options.MaxTotal or half of the file system
 	scratch   []byte
 	events    []unix.EpollEvent
 	batchAt   time.Time     // when the gathering batch is due; zero if none
@@ -160,7 +170,7 @@ func (l *Logger) Attach(service, instance, stream string, pipeFD int, set Settin
 	if err == nil {
 		err = l.do(func() {
 			l.applySettings(service, set)
-			l.attach(&pipe{fd: pipeFD, inode: st.Ino, id: id, instance: instance, s: l.stream(service, stream)})
+			l.attach(&pipe{fd: pipeFD, inode: st.Ino, id: id, slot: -1, instance: instance, s: l.stream(service, stream)})
 		})
 	}
 	if err != nil {
@@ -176,7 +186,7 @@ func (l *Logger) Settings(service string, set Settings) {
 
 // SetMaxTotal changes Options.MaxTotal.
 func (l *Logger) SetMaxTotal(bytes int64) {
-	_ = l.do(func() { l.opts.MaxTotal = bytes; l.totalDue = true })
+	_ = l.do(func() { l.opts.MaxTotal = bytes; l.limitTotal(); l.totalDue = true })
 }
 
 // Finish moves what the pipes hold at this moment, syncs, closes everything
@@ -219,7 +229,9 @@ func (l *Logger) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.do(func() {}) })
 	defer stop()
 	defer l.end(stopPacking)
+	l.recount()
 	l.scan()
+	l.limitTotal()
 	for {
 		l.takeCommands()
 		if err := ctx.Err(); err != nil {
@@ -251,6 +263,7 @@ func (l *Logger) end(stopPacking func()) {
 	for _, s := range l.sorted() {
 		s.release()
 	}
+	l.tally.close()
 	close(l.syncs)
 	close(l.packs)
 	<-l.synced
@@ -317,37 +330,6 @@ func (l *Logger) stream(service, name string) *stream {
 		s.set = set
 	}
 	return s
-}
-
-// scan learns what the folder holds of all services, running or not, for the
-// total limit, and gives back what a killed logger had reserved.
-func (l *Logger) scan() {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil && !os.IsNotExist(err) {
-		l.emit(KindPressed, "", Pressed{What: "disk", Limit: fmt.Sprintf("cannot read the output folder: %v", err)})
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		for _, name := range []string{Stdout, Stderr} {
-			s := newStream(l, e.Name(), name)
-			dropTemps(s.dir, name)
-			if err := s.load(); err != nil {
-				l.emit(KindPressed, e.Name(), Pressed{What: "disk", Limit: fmt.Sprintf("cannot read output: %v", err)})
-				continue
-			}
-			if s.n == 1 && s.size == 0 && len(s.closed) == 0 {
-				continue
-			}
-			if f, err := openFile(activePath(s.dir, name), os.O_RDWR); err == nil {
-				giveBack(f)
-				f.Close()
-			}
-			l.streams[e.Name()+"/"+name] = s
-		}
-	}
-	l.totalDue = true
 }
 
 func (l *Logger) sorted() []*stream {

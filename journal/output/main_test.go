@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,7 +41,17 @@ func childLogger() {
 	maxSize, _ := strconv.ParseInt(os.Getenv("OUTPUT_MAX_SIZE"), 10, 64)
 	maxFiles, _ := strconv.Atoi(os.Getenv("OUTPUT_MAX_FILES"))
 	tick, _ := time.ParseDuration(os.Getenv("OUTPUT_TICK"))
-	o := Options{Tick: tick}
+	o := Options{Tick: tick, Tally: os.Getenv("OUTPUT_TALLY")}
+	if to := os.Getenv("OUTPUT_EVENTS"); to != "" {
+		f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			panic(err)
+		}
+		o.Event = func(e Event) {
+			b, _ := json.Marshal(e)
+			f.Write(append(b, '\n'))
+		}
+	}
 	var mu sync.Mutex // the compressor makes steps too
 	if k > 0 {
 		o.step = func(string) {
@@ -56,10 +67,13 @@ func childLogger() {
 	if err != nil {
 		panic(err)
 	}
-	set := Settings{MaxSize: maxSize, MaxFiles: maxFiles}
+	set := Settings{MaxSize: maxSize, MaxFiles: maxFiles, OnFull: os.Getenv("OUTPUT_ON_FULL")}
 	if os.Getenv("OUTPUT_COMPRESS") != "" {
 		set.Compress = CompressGzip
 		go finishCompressed(l)
+	}
+	if os.Getenv("OUTPUT_FINISH_IDLE") != "" {
+		l.opts.Drained = func(string, string) { go l.Finish(context.Background()) }
 	}
 	for i := range pipes {
 		if err := l.Attach(fmt.Sprintf("s%d", i), instA, Stdout, 3+i, set); err != nil {

@@ -3,8 +3,11 @@ package output
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // trim applies count and age to the closed segments of the stream.
@@ -82,7 +85,35 @@ func (l *Logger) sweep(now time.Time) {
 		}
 		s.trim()
 	}
+	l.limitTotal() // it may have been made larger or smaller
 	l.totalDue, l.packDue = true, true
+}
+
+// limitTotal takes the lesser of max_total and half of the file system, which
+// others need too.
+func (l *Logger) limitTotal() {
+	limit := l.opts.MaxTotal
+	var fs unix.Statfs_t
+	if limit > 0 && unix.Statfs(existing(l.dir), &fs) == nil && fs.Blocks > 0 {
+		if half := int64(fs.Blocks) / 2 * fs.Bsize; half < limit {
+			limit = half
+		}
+	}
+	if limit != l.maxTotal && limit < l.opts.MaxTotal && l.opts.Lowered != nil {
+		l.opts.Lowered(limit)
+	}
+	l.maxTotal = limit
+}
+
+// existing is the folder, or the nearest one above it that is there: the
+// output folder is made with the first byte.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // trimTotal removes the oldest closed segments of all services until they fit
@@ -90,7 +121,7 @@ func (l *Logger) sweep(now time.Time) {
 // nobody writes to; those in use stay, each bounded by its max_size.
 func (l *Logger) trimTotal() {
 	l.totalDue = false
-	if l.opts.MaxTotal <= 0 {
+	if l.maxTotal <= 0 {
 		return
 	}
 	streams := l.sorted()
@@ -101,7 +132,7 @@ func (l *Logger) trimTotal() {
 			sum += c.total
 		}
 	}
-	for sum > l.opts.MaxTotal {
+	for sum > l.maxTotal {
 		s := oldestClosed(streams)
 		if s == nil {
 			if s = l.retire(streams); s == nil {
@@ -110,7 +141,7 @@ func (l *Logger) trimTotal() {
 		}
 		// One event for all that this stream gives before another is older.
 		n := 0
-		for n < len(s.closed) && sum > l.opts.MaxTotal && !olderElsewhere(streams, s, s.closed[n].newest) {
+		for n < len(s.closed) && sum > l.maxTotal && !olderElsewhere(streams, s, s.closed[n].newest) {
 			sum -= s.closed[n].total
 			n++
 		}

@@ -286,7 +286,8 @@ func (s *stream) rotate() error {
 	s.size, s.idxSize = 0, 0
 	err := s.openFiles()
 	s.trim()
-	s.l.totalDue, s.l.packDue = true, true
+	s.l.trimTotal()                        // many segments may close in one turn
+	s.l.totalDue, s.l.packDue = true, true // and the new one counts when it has grown
 	return err
 }
 
