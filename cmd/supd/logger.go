@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -45,6 +46,10 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 	screens.set(a.Console)
 	l, err := output.NewLogger(a.Output, output.Options{
 		MaxTotal: a.MaxTotal,
+		Tally:    filepath.Join(a.Places.Runtime, "output.gaps"),
+		Lowered: func(bytes int64) {
+			log.Warn("output.max_total is more than half of the file system: half of it counts", "bytes", bytes)
+		},
 		Moved:    screens.moved,
 		Event:    func(e output.Event) { reportOutput(conn, log, e) },
 		Drained: func(instance, stream string) {

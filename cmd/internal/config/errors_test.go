@@ -172,9 +172,8 @@ func TestNotBuilt(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"type = 'oneshot'":         "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
-		"remain = true":            "3:10: `remain = true` is not supported by this version of supd yet: remove it",
-		"output.compress = 'gzip'": "3:19: `output.compress = \"gzip\"` is not supported by this version of supd yet: remove it",
+		"type = 'oneshot'": "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
+		"remain = true":    "3:10: `remain = true` is not supported by this version of supd yet: remove it",
 	} {
 		_, problems := loadText(service(text))
 		if d := cmp.Diff("/etc/supd/supd.toml:"+want+"\n", Format(problems)); d != "" {

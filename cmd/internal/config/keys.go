@@ -106,7 +106,7 @@ func serviceKeys(s *settings) []key {
 		{"output.max_files", integer(&p.Output.MaxFiles, 1, 100_000)},
 		{"output.max_age", duration(&p.Output.MaxAge)},
 		{"output.on_full", oneOf(&p.Output.OnFull, "block", "drop")},
-		{"output.compress", builtOnly(&p.Output.Compress, "none", "gzip")},
+		{"output.compress", oneOf(&p.Output.Compress, "none", "gzip")},
 
 		{"limits.memory", notBuilt},
 		{"limits.cpu_quota", notBuilt},

@@ -1,6 +1,9 @@
 package rig
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,6 +79,14 @@ func Of[D event.Data](h History) []D {
 	return all
 }
 
+func gunzip(b []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
+}
+
 // Output is all that is kept of one stream of a service, oldest first.
 func (r *Rig) Output(service, stream string) string {
 	r.t.Helper()
@@ -85,7 +96,7 @@ func (r *Rig) Output(service, stream string) string {
 		r.t.Fatal(err)
 	}
 	number := func(path string) int {
-		n, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(path), stream+".log."))
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), stream+".log."), ".gz"))
 		if err != nil {
 			r.t.Fatalf("a strange file is in the output: %s", path)
 		}
@@ -95,6 +106,9 @@ func (r *Rig) Output(service, stream string) string {
 	var all strings.Builder
 	for _, path := range append(closed, filepath.Join(dir, stream+".log")) {
 		b, err := os.ReadFile(path)
+		if err == nil && strings.HasSuffix(path, ".gz") {
+			b, err = gunzip(b)
+		}
 		if err != nil && !os.IsNotExist(err) {
 			r.t.Fatal(err)
 		}
