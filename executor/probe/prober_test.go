@@ -541,8 +541,10 @@ func TestBounds(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	for _, s := range []string{"READY=1", "RELOADING=1\nREADY=1", "WATCHDOG=trigger\nWATCHDOG_USEC=18446744073709551615",
-		"STATUS=\xff\x00\u009b", "EXTEND_TIMEOUT_USEC=-1", "=\n=", "BARRIER=1\n\n\n"} {
+	for _, s := range []string{
+		"READY=1", "RELOADING=1\nREADY=1", "WATCHDOG=trigger\nWATCHDOG_USEC=18446744073709551615",
+		"STATUS=\xff\x00\u009b", "EXTEND_TIMEOUT_USEC=-1", "=\n=", "BARRIER=1\n\n\n",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -561,8 +563,10 @@ func FuzzMessage(f *testing.F) {
 
 // FuzzHTTP answers a probe with any bytes: it must say yes or no in time.
 func FuzzHTTP(f *testing.F) {
-	for _, s := range []string{"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n", "HTTP/1.1 302 X\r\nLocation: %\r\n\r\n",
-		"HTTP/1.1 100 Continue\r\n\r\n", "\x00", "HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\nffffffff"} {
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n", "HTTP/1.1 302 X\r\nLocation: %\r\n\r\n",
+		"HTTP/1.1 100 Continue\r\n\r\n", "\x00", "HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\nffffffff",
+	} {
 		f.Add([]byte(s))
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
