@@ -22,8 +22,7 @@ import (
 
 // Command implements control.Handler.
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
-	client := r.Client
-	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}
+	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: r.Client, Remote: r.Remote}
 	if cmd.Request.Verb == event.VerbApply {
 		e.apply(cmd, reply)
 		return
