@@ -112,4 +112,3 @@ func TestListen(t *testing.T) {
 		})
 	}
 }
-
