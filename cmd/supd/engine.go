@@ -50,6 +50,7 @@ type engine struct {
 	bridge   *control.Bridge
 	server   *control.Server
 	socket   string // the control socket's path
+	network  *network
 	notify   *notifier
 	single   single
 	conn     *nats.Conn
@@ -271,6 +272,8 @@ func (e *engine) serve(l *net.UnixListener) error {
 	if err != nil {
 		return err
 	}
+	e.network = &network{bridge: e.bridge, log: e.log}
+	e.network.use(e.set.Listen, nil)
 	e.socket = l.Addr().String()
 	if err := openSocket(e.socket, e.set.Control); err != nil {
 		return err
@@ -291,7 +294,13 @@ func (e *engine) access() control.Access {
 		n := int(*gid)
 		return &n
 	}
-	return control.Access{Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID)}
+	onNetwork, err := networkAccess(e.set.Listen)
+	if err != nil {
+		e.log.Error("nobody is let in from the network", "error", err)
+	}
+	return control.Access{
+		Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID), Network: onNetwork,
+	}
 }
 
 // openSocket lets those connect whom the configuration names. Who is turned
@@ -326,6 +335,7 @@ func (e *engine) runLoop() error {
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)
+	e.network.close()
 	e.server.Close()
 	if err := e.journal.Retire(ctx); err != nil {
 		// What is not durable is kept: the next supd of this boot goes on with it.

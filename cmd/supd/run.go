@@ -159,6 +159,9 @@ func supervise(at places, set *config.Set, how runOptions) error {
 	if err != nil {
 		return failure{exitcode.Failed, err}
 	}
+	if err := tryListen(set.Listen); err != nil {
+		return failure{exitcode.Failed, fmt.Errorf("%w; see who has the address with `ss -ltnp`, or change listen.address", err)}
+	}
 	if err := (applied{state: at.State, runtime: at.Runtime}).prepare(set); err != nil {
 		return failure{exitcode.Failed, err}
 	}

@@ -54,7 +54,7 @@ func (tx *Tx) command(in Command) {
 	}
 	r := tx.emitAs(in.Actor, "", "", event.CommandAcceptedData{
 		Command: req.ID, Verb: req.Verb, Patterns: req.Patterns, Targets: targets, Args: req.Args,
-		Client: in.Client, SentAt: req.SentAt,
+		Client: in.Client, Remote: in.Remote, SentAt: req.SentAt,
 	})
 	tx.act(Reply{Command: req.ID, Reply: event.CommandReply{Status: event.ReplyAccepted, Command: req.ID, Seq: r.Seq}})
 	tx.carryOut(in, r, targets)

@@ -150,6 +150,7 @@ type Info struct {
 	Journal InfoJournal       `json:"journal"`
 	Output  InfoOutput        `json:"output"`
 	Kernel  map[string]string `json:"kernel"` // features in use, and what is weaker without
+	Listen  *InfoListen       `json:"listen"` // null: not on the network
 	Started time.Time         `json:"started"`
 	Mode    string            `json:"mode"`
 }
@@ -159,6 +160,12 @@ type InfoPIDs struct {
 	Keeper int `json:"keeper"`
 	Engine int `json:"engine"`
 	Logger int `json:"logger"`
+}
+
+// InfoListen is the listener on the network.
+type InfoListen struct {
+	Address string `json:"address"`
+	Health  string `json:"health"` // ok, or why it is not open
 }
 
 // InfoRunLog is the kept grade.
