@@ -23,10 +23,12 @@ func read(records []event.Encoded) (findings []*finding, seqs []event.Seq) {
 		return true
 	}}
 	for i, e := range records {
-		c.record(blocks.Entry{
+		s := step{entry: blocks.Entry{
 			StreamSeq: uint64(i + 1), Data: e.Bytes, Offset: int64(i),
 			Subject: event.RecordSubject(testNode, e.Record.Subject, e.Record.Kind),
-		})
+		}}
+		s.load(wholly)
+		c.record(s)
 	}
 	c.finish()
 	return findings, seqs
