@@ -130,7 +130,7 @@ func (c *checkpoint) belongs(s *source, report reporter) (seen bool) {
 }
 
 // compare holds the checkpoint against its record.
-func (c *checkpoint) compare(st step, report reporter) {
+func (c *checkpoint) compare(st *step, report reporter) {
 	r := st.rec.Record
 	if st.rec.Hash != c.Hash {
 		report(damage, altered, r.Seq, r.Seq, "its hash is %s, not the checkpoint's: the journal was rewritten at or before it", st.rec.Hash)

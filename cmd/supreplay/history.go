@@ -45,11 +45,8 @@ type reading struct {
 // chain of seq and prev shows (R6, P11). Damage gets the records that it
 // swallowed from the chain. Who keeps a step keeps a block of the journal in
 // memory.
-func (s *source) history(how reading) iter.Seq[step] {
-	if how.full == nil {
-		how.full = wholly
-	}
-	return func(yield func(step) bool) {
+func (s *source) history(how reading) iter.Seq[*step] {
+	return func(yield func(*step) bool) {
 		c := chain{src: s, yield: yield}
 		steps := loaded(s.reader.Records(how.from), func(st *step) {
 			st.load(how.full)
@@ -65,7 +62,7 @@ func (s *source) history(how reading) iter.Seq[step] {
 			case st.fault != nil:
 				c.add(&finding{Grade: damage, What: string(blocks.Unreadable), Detail: st.fault.Error(), lost: true})
 			default:
-				c.record(*st)
+				c.record(st)
 			}
 			if c.stopped {
 				return
@@ -78,7 +75,7 @@ func (s *source) history(how reading) iter.Seq[step] {
 // chain checks each record against the one before it.
 type chain struct {
 	src     *source
-	yield   func(step) bool
+	yield   func(*step) bool
 	stopped bool
 
 	begun   bool
@@ -88,10 +85,10 @@ type chain struct {
 	place   blocks.Entry // of last
 	pending []*finding   // until the next record tells what is lost in them
 	doubt   *finding     // last or the record before it was altered
-	held    []step       // behind doubt
+	held    []*step       // behind doubt
 }
 
-func (c *chain) emit(s step) {
+func (c *chain) emit(s *step) {
 	if c.doubt != nil {
 		c.held = append(c.held, s)
 		return
@@ -128,7 +125,7 @@ func (c *chain) at(e blocks.Entry, what string, first, last event.Seq, format st
 	}
 }
 
-func (c *chain) record(s step) {
+func (c *chain) record(s *step) {
 	e, rec := s.entry, s.rec
 	if s.bad != nil {
 		c.add(&finding{Grade: damage, What: notARecord, File: e.File, Offset: e.Offset, Detail: s.bad.Error(), lost: true})
@@ -146,9 +143,9 @@ func (c *chain) record(s step) {
 		d := r.Data.(event.JournalGapData)
 		f := c.at(e, gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
-		c.emit(step{finding: f})
+		c.emit(&step{finding: f})
 	case r.Seq <= c.last.Record.Seq: // what is pending waits for the next record in order
-		c.emit(step{finding: c.at(e, string(blocks.Disorder), r.Seq, r.Seq, "it stands behind record %d", c.last.Record.Seq)})
+		c.emit(&step{finding: c.at(e, string(blocks.Disorder), r.Seq, r.Seq, "it stands behind record %d", c.last.Record.Seq)})
 		s.stray = true
 		c.emit(s)
 		return
@@ -160,7 +157,7 @@ func (c *chain) record(s step) {
 	}
 	if s.subject != "" {
 		// The chain does not cover it, and filters and permissions go by it.
-		c.emit(step{finding: c.at(e, misplaced, r.Seq, r.Seq, "it is stored under %q, not %q", e.Subject, s.subject)})
+		c.emit(&step{finding: c.at(e, misplaced, r.Seq, r.Seq, "it is stored under %q, not %q", e.Subject, s.subject)})
 	}
 	c.begun, c.last, c.place = true, rec, e
 	c.emit(s)
@@ -176,7 +173,7 @@ func (c *chain) begin(e blocks.Entry, r event.Record) {
 	}
 	c.release(0, 0)
 	if r.Prev != event.Genesis {
-		c.emit(step{finding: c.at(e, altered, 1, 1, "its prev is not that of a first record")})
+		c.emit(&step{finding: c.at(e, altered, 1, 1, "its prev is not that of a first record")})
 	}
 }
 
@@ -194,7 +191,7 @@ func (c *chain) gap(e blocks.Entry, r event.Record) {
 		}
 	}
 	c.release(0, 0)
-	c.emit(step{finding: c.at(e, string(blocks.Missing), first, last, "record %d comes directly behind record %d", r.Seq, c.last.Record.Seq)})
+	c.emit(&step{finding: c.at(e, string(blocks.Missing), first, last, "record %d comes directly behind record %d", r.Seq, c.last.Record.Seq)})
 }
 
 // release reports what was pending, now that the records lost in it are known.
@@ -208,7 +205,7 @@ func (c *chain) release(first, last event.Seq) {
 			// lost before it was acknowledged, and published again.
 			f.Grade = note
 		}
-		c.emit(step{finding: f})
+		c.emit(&step{finding: f})
 	}
 	c.pending = c.pending[:0]
 }
@@ -239,7 +236,7 @@ func (c *chain) settleDoubt(next event.Encoded) {
 	}
 	held := c.held
 	c.held = nil
-	c.emit(step{finding: f})
+	c.emit(&step{finding: f})
 	for _, s := range held {
 		c.emit(s)
 	}
@@ -255,7 +252,7 @@ func (c *chain) finish() {
 		default:
 			f.First, f.Last = c.last.Record.Seq+1, 0
 		}
-		c.emit(step{finding: f})
+		c.emit(&step{finding: f})
 	}
 	c.pending = nil
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,10 @@ import (
 // was being written.
 const exitTail = 3
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	debug.SetGCPercent(200) // little is kept and much thrown away while a journal is read
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // coded is an error with the exit code it asks for; a nil cause says nothing
 // more on stderr.

@@ -77,21 +77,25 @@ func (s *source) resolve(m moment) (moment, error) {
 		return m, nil
 	}
 	h := happenings[o.what]
-	full := func(head event.Head) bool { return head.Subject == o.service && head.Type == h.kind.Type() }
-	count, first := 0, event.Seq(0)
-	for st := range s.history(reading{full: full}) {
-		if st.finding != nil || st.stray {
+	count, first, last := 0, event.Seq(0), event.Seq(0)
+	for e, err := range s.reader.Records(0) {
+		if err != nil {
+			continue // what is wrong with the journal shows when the moment is looked at
+		}
+		head, ok := event.ScanHead(e.Data)
+		if first == 0 {
+			first = head.Seq
+		}
+		if ok && (head.Subject != o.service || head.Type != h.kind.Type()) {
 			continue
 		}
-		r := st.rec.Record
-		if first == 0 {
-			first = r.Seq
-		}
-		if r.Kind != h.kind || r.Subject != o.service || !h.is(r.Data) {
+		rec, err := event.Decode(e.Data)
+		r := rec.Record
+		if err != nil || r.Seq <= last || r.Kind != h.kind || r.Subject != o.service || !h.is(r.Data) {
 			continue
 		}
 		count++
-		if m.seq = r.Seq; count == o.n {
+		if m.seq, last = r.Seq, r.Seq; count == o.n {
 			break
 		}
 	}

@@ -24,45 +24,68 @@ const (
 // several goroutines at once.
 type depth func(h event.Head) bool
 
-// wholly decodes every record.
-func wholly(event.Head) bool { return true }
-
 // headsOnly decodes what the chain itself and the search for a base need.
 func headsOnly(event.Head) bool { return false }
 
 // load finds out about a record what takes time. A record whose head is enough
 // has no Data, and its texts are part of the block that it was read from.
 func (s *step) load(full depth) {
-	e := s.entry
-	h, ok := event.ScanHead(e.Data)
-	kind, known := h.Kind()
-	if ok && known && kind != event.JournalGap && kind != event.StateBase && !full(h) {
-		s.rec = event.Encoded{Bytes: e.Data, Hash: event.Hash(e.Data), Record: event.Record{
-			ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
-			Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
-		}}
-	} else {
-		s.rec, s.bad = event.Decode(e.Data)
+	if full == nil || !s.scan(full) {
+		s.rec, s.bad = event.Decode(s.entry.Data)
 		if errors.Is(s.bad, event.ErrUnknownKind) {
 			s.unknown, s.bad = s.bad, nil
 		}
 	}
-	s.subject = s.properSubject()
+	s.checkSubject()
 }
 
-// properSubject is under which subject the record belongs if that is not where
-// it is stored.
-func (s *step) properSubject() string {
-	r := s.rec.Record
+// scan takes the head of a record if that is all that is asked for.
+func (s *step) scan(full depth) bool {
+	data := s.entry.Data
+	h, ok := event.ScanHead(data)
+	if !ok {
+		return false
+	}
+	kind, known := h.Kind()
+	if !known || kind == event.JournalGap || kind == event.StateBase || full(h) {
+		return false
+	}
+	s.rec = event.Encoded{Bytes: data, Hash: event.Hash(data), Record: event.Record{
+		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
+		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
+	}}
+	return true
+}
+
+// checkSubject notes under which subject the record belongs if that is not
+// where it is stored. The chain does not cover that, and filters and
+// permissions go by it.
+func (s *step) checkSubject() {
+	r := &s.rec.Record
 	node, ok := strings.CutPrefix(r.Source, "supd/")
 	node, _, _ = strings.Cut(node, "/")
-	if !ok || s.unknown != nil || s.bad != nil || s.entry.Subject == "" {
-		return ""
+	if !ok || s.unknown != nil || s.bad != nil || s.entry.Subject == "" || isSubject(s.entry.Subject, node, r) {
+		return
 	}
 	if want := event.RecordSubject(node, r.Subject, r.Kind); want != s.entry.Subject {
-		return want
+		s.subject = want
 	}
-	return ""
+}
+
+// isSubject tells without making the text that a subject is the usual one of
+// the record; false tells nothing.
+func isSubject(text, node string, r *event.Record) bool {
+	service := r.Subject
+	if service == "" {
+		service = event.NoService
+	}
+	for _, part := range [...]string{"sup.", node, ".evt.", service, "."} {
+		if !strings.HasPrefix(text, part) {
+			return false
+		}
+		text = text[len(part):]
+	}
+	return text == string(r.Kind) && !strings.Contains(service, ".")
 }
 
 // batch is a piece of the journal on its way through the workers.

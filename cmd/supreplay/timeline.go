@@ -143,7 +143,7 @@ type printer struct {
 
 func (p *printer) print(src *source) (damaged bool) {
 	inside := true
-	for s := range src.history(reading{full: p.mayMatch, work: p.prepare}) {
+	for s := range src.history(reading{full: p.depth(), work: p.prepare}) {
 		if s.finding != nil {
 			if inside {
 				p.waiting = append(p.waiting, s.finding)
@@ -172,6 +172,14 @@ func (p *printer) print(src *source) (damaged bool) {
 		p.write(l)
 	}
 	return p.damaged
+}
+
+// depth is nothing, which is everything, where nothing is filtered.
+func (q *query) depth() depth {
+	if q.service == "" && q.kind == "" && q.actor == "" {
+		return nil
+	}
+	return q.mayMatch
 }
 
 // mayMatch tells by the head alone whether a record may be one that is asked
@@ -220,13 +228,14 @@ func (p *printer) findings() {
 	p.waiting = p.waiting[:0]
 }
 
-func (p *printer) record(s step) {
+func (p *printer) record(s *step) {
 	switch {
 	case p.json:
 		p.line(line{text: string(s.entry.Data)})
 	case p.n > 0:
 		// Not the step, which would keep its whole block in memory.
-		p.line(line{at: s.rec.Record.Time, record: &s.rec.Record, unknown: s.unknown})
+		r := s.rec.Record
+		p.line(line{at: r.Time, record: &r, unknown: s.unknown})
 	default:
 		p.line(line{at: s.rec.Record.Time, text: s.text})
 	}
@@ -290,7 +299,7 @@ func about(r event.Record, pattern string) bool {
 
 // ofInstance tells whether a record is about the instance that is asked for.
 // The id of a run is learnt from its instance.starting, which comes first.
-func (p *printer) ofInstance(s step) bool {
+func (p *printer) ofInstance(s *step) bool {
 	if d, ok := s.rec.Record.Data.(event.InstanceStartingData); ok && fmt.Sprint(d.Run) == p.instance {
 		p.runID = d.Instance
 	}

@@ -112,7 +112,7 @@ func (v *verdict) add(f *finding) {
 
 func (s *source) verify(want *checkpoint) *verdict {
 	v := &verdict{Source: s.name, NodeID: s.nodeID, Result: resultIntact, Checkpoint: want, Findings: []*finding{}}
-	var here step
+	here := &step{}
 	report := func(g grade, what string, first, last event.Seq, format string, args ...any) {
 		v.add(&finding{
 			Grade: g, What: what, File: s.rel(here.entry.File), Offset: here.entry.Offset,
@@ -161,7 +161,7 @@ func (s *source) verify(want *checkpoint) *verdict {
 
 // fold applies one record and reports what only the fold can see. A chain
 // that is broken was reported by the history already.
-func (v *verdict) fold(f *fold, st step, report reporter) {
+func (v *verdict) fold(f *fold, st *step, report reporter) {
 	r := st.rec.Record
 	if d, ok := r.Data.(event.StateBaseData); ok && d.Part == d.Parts {
 		v.Bases++
@@ -177,7 +177,7 @@ func (v *verdict) fold(f *fold, st step, report reporter) {
 	}
 }
 
-func (v *verdict) count(st step) {
+func (v *verdict) count(st *step) {
 	v.Records++
 	r := st.rec.Record
 	if v.First == nil {

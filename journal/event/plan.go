@@ -280,12 +280,8 @@ func readUint(text string, v reflect.Value) (string, bool) {
 }
 
 func readInt(text string, v reflect.Value) (string, bool) {
-	positive, negative := strings.CutPrefix(text, "-")
-	value, rest, ok := number(positive)
-	if negative {
-		value = -value
-	}
-	v.SetInt(int64(value))
+	value, rest, ok := whole(text)
+	v.SetInt(value)
 	return rest, ok
 }
 

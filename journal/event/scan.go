@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"time"
 	"unsafe"
@@ -151,7 +152,7 @@ func (c *cursor) unsigned() uint64 {
 	return v
 }
 
-// number cuts a whole number without a sign off. One of more than 18 digits,
+// number cuts a whole number without a sign off. One of more than 19 digits,
 // which may overflow, is left to the general decoder.
 func number(text string) (v uint64, rest string, ok bool) {
 	n := 0
@@ -159,14 +160,23 @@ func number(text string) (v uint64, rest string, ok bool) {
 		v = 10*v + uint64(text[n]-'0')
 		n++
 	}
-	return v, text[n:], n > 0 && n <= 18 && (n == 1 || text[0] != '0')
+	return v, text[n:], n > 0 && n <= 19 && (n == 1 || text[0] != '0')
 }
 
 func (c *cursor) integer() int64 {
-	if c.next("-") {
-		return -int64(c.unsigned())
+	v, rest, ok := whole(c.text)
+	c.text, c.bad = rest, c.bad || !ok
+	return v
+}
+
+// whole cuts a whole number off.
+func whole(text string) (v int64, rest string, ok bool) {
+	positive, negative := strings.CutPrefix(text, "-")
+	n, rest, ok := number(positive)
+	if v = int64(n); negative {
+		v = -v
 	}
-	return int64(c.unsigned())
+	return v, rest, ok && n <= math.MaxInt64
 }
 
 // time is one in UTC up to its closing quote, as Encode writes them.
