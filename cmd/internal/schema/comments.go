@@ -57,8 +57,20 @@ func (c Comments) add(g *ast.GenDecl) {
 
 func (c Comments) ofType(t reflect.Type) string { return c.types[t.Name()] }
 
-func (c Comments) ofField(t reflect.Type, f reflect.StructField) string {
-	return c.fields[t.Name()+"."+f.Name]
+// ofField finds the comment of a field, in the struct or in one that is embedded
+// in it.
+func (c Comments) ofField(t reflect.Type, name string) string {
+	if text := c.fields[t.Name()+"."+name]; text != "" {
+		return text
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			if text := c.ofField(f.Type, name); text != "" {
+				return text
+			}
+		}
+	}
+	return ""
 }
 
 func sentence(s string) string { return strings.Join(strings.Fields(s), " ") }

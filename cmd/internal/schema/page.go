@@ -67,8 +67,7 @@ func fields(b *strings.Builder, c Comments, t reflect.Type, shown map[reflect.Ty
 		return nil
 	}
 	b.WriteString("\n| field | type | |\n|---|---|---|\n")
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for _, f := range fieldsOf(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if !f.IsExported() || name == "-" {
 			continue
@@ -77,7 +76,7 @@ func fields(b *strings.Builder, c Comments, t reflect.Type, shown map[reflect.Ty
 		if strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero") {
 			word += ", may be absent"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, word, strings.ReplaceAll(c.ofField(t, f), "|", `\|`))
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, word, strings.ReplaceAll(c.ofField(t, f.Name), "|", `\|`))
 		if part := inner(f.Type); part != nil && !shown[part] {
 			shown[part] = true
 			parts = append(parts, part)

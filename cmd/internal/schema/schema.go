@@ -142,17 +142,30 @@ func nullable(n node) node {
 	return node{"anyOf": []node{n, {"type": "null"}}}
 }
 
+// fieldsOf are the fields of a struct's JSON form: those of an embedded struct
+// are its own.
+func fieldsOf(t reflect.Type) (fields []reflect.StructField) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous && f.Tag.Get("json") == "" {
+			fields = append(fields, fieldsOf(f.Type)...)
+			continue
+		}
+		fields = append(fields, f)
+	}
+	return fields
+}
+
 // object describes a struct by its JSON fields.
 func (m maker) object(t reflect.Type) node {
 	properties, required := node{}, []string{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for _, f := range fieldsOf(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if !f.IsExported() || name == "-" {
 			continue
 		}
 		p := m.of(f.Type)
-		if text := m.comments.ofField(t, f); text != "" {
+		if text := m.comments.ofField(t, f.Name); text != "" {
 			p["description"] = text
 		}
 		properties[name] = p
