@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,16 +13,14 @@ import (
 func TestMain(m *testing.M) { rig.Main(m) }
 
 // table is what the rows found, printed at the end.
-type table struct {
-	mu   sync.Mutex
-	rows []string
-}
+type table struct{ rows []string }
 
-func (b *table) add(r *row) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (b *table) add(r *row, t *testing.T) {
 	holds := "holds"
-	if len(r.broken) > 0 {
+	switch {
+	case t.Skipped():
+		holds = "NOT RUN"
+	case len(r.broken) > 0 || t.Failed():
 		holds = "DOES NOT HOLD"
 	}
 	resumed := "-"
@@ -69,7 +66,7 @@ func TestStarve(t *testing.T) {
 				span *= 4
 			}
 			r := &row{name: f.name}
-			defer b.add(r)
+			defer func() { b.add(r, t) }()
 			newScene(t, r).play(f, span)
 			for _, what := range r.broken {
 				t.Error(what)
