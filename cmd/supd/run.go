@@ -88,7 +88,7 @@ func checkCommand() *cobra.Command {
 
 // load reads a configuration and prints what is wrong with it.
 func load(path string) (*config.Set, error) {
-	host, err := config.ThisHost(originalLimits())
+	host, err := thisHost()
 	if err != nil {
 		return nil, failure{exitcode.Failed, err}
 	}
@@ -101,6 +101,9 @@ func load(path string) (*config.Set, error) {
 	}
 	return set, nil
 }
+
+// thisHost is what configurations are resolved against.
+func thisHost() (config.Host, error) { return config.ThisHost(originalLimits()) }
 
 // originalLimits are the limits that Go changed before main: services get
 // them as supd was started.
