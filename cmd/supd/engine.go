@@ -62,6 +62,10 @@ type engine struct {
 	health string // of the journal, for info
 }
 
+// engineThreads are what an engine needs with clients, a journal that hangs and
+// a collection under way.
+const engineThreads = 20
+
 func engineMain(argv []string) int {
 	a, safe, err := parseArgs(modeEngine, argv)
 	if err != nil {
@@ -71,6 +75,7 @@ func engineMain(argv []string) int {
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	go keeper.Prewarm(engineThreads)
 	if err := runEngine(a, safe, log); err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
@@ -137,7 +142,7 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
+		MemoryFD: keeper.MemoryFD, LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
 		Log:    e.log,
 		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
 	}
