@@ -20,6 +20,7 @@ import (
 	"supd/executor"
 	"supd/executor/keeper"
 	"supd/executor/policy"
+	"supd/executor/probe"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -38,6 +39,7 @@ type engine struct {
 	args     keeperArgs
 	log      *slog.Logger
 	client   *keeper.Client
+	prober   *probe.Prober
 	journal  *journal.Journal
 	identity journal.Identity
 	boot     string
@@ -50,6 +52,7 @@ type engine struct {
 	bridge   *control.Bridge
 	server   *control.Server
 	socket   string // the control socket's path
+	network  *network
 	notify   *notifier
 	single   single
 	conn     *nats.Conn
@@ -61,6 +64,10 @@ type engine struct {
 	health string // of the journal, for info
 }
 
+// engineThreads are what an engine needs with clients, a journal that hangs and
+// a collection under way.
+const engineThreads = 20
+
 func engineMain(argv []string) int {
 	a, safe, err := parseArgs(modeEngine, argv)
 	if err != nil {
@@ -70,6 +77,7 @@ func engineMain(argv []string) int {
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	go keeper.Prewarm(engineThreads)
 	if err := runEngine(a, safe, log); err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
@@ -87,6 +95,9 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if e.prober, err = e.newProber(); err != nil {
+		return err
+	}
 	state, replayed, base, poisoned, err := e.recover(safe)
 	if err != nil {
 		return err
@@ -99,7 +110,7 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use,
+			Use: e.use, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
 		},
 		Host: e.client, Log: log,
 		Engine: event.EngineStartedData{
@@ -196,7 +207,7 @@ func (e *engine) configuration(s *projector.State) error {
 		return err
 	}
 	e.configs = newConfigurator(startup)
-	defer func() { setLogLevel(e.set.Supd.LogLevel) }()
+	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
@@ -213,6 +224,7 @@ func (e *engine) configuration(s *projector.State) error {
 // applies the configuration that supd was started with. No later one does, so
 // an edited file never reaches a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	e.prober.Listen()
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -271,6 +283,8 @@ func (e *engine) serve(l *net.UnixListener) error {
 	if err != nil {
 		return err
 	}
+	e.network = &network{bridge: e.bridge, log: e.log}
+	e.network.use(e.set.Listen, nil)
 	e.socket = l.Addr().String()
 	if err := openSocket(e.socket, e.set.Control); err != nil {
 		return err
@@ -291,7 +305,13 @@ func (e *engine) access() control.Access {
 		n := int(*gid)
 		return &n
 	}
-	return control.Access{Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID)}
+	onNetwork, err := networkAccess(e.set.Listen)
+	if err != nil {
+		e.log.Error("nobody is let in from the network", "error", err)
+	}
+	return control.Access{
+		Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID), Network: onNetwork,
+	}
 }
 
 // openSocket lets those connect whom the configuration names. Who is turned
@@ -317,6 +337,7 @@ func openSocket(path string, c config.Control) error {
 // runLoop drives the loop to its end and closes in good order.
 func (e *engine) runLoop() error {
 	err := e.loop.Run(context.Background())
+	e.prober.Close()
 	var quit executor.QuitError
 	if !errors.As(err, &quit) {
 		return err
@@ -326,6 +347,7 @@ func (e *engine) runLoop() error {
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)
+	e.network.close()
 	e.server.Close()
 	if err := e.journal.Retire(ctx); err != nil {
 		// What is not durable is kept: the next supd of this boot goes on with it.
