@@ -10,19 +10,28 @@ import (
 	"strconv"
 	"strings"
 
+	"supd/cmd/internal/schema"
 	"supd/journal/blocks"
 	"supd/journal/event"
 	"supd/projector"
 )
 
+// vocabulary is where the published schemas come from, seen from a package two
+// folders below cmd.
+const vocabulary = "../../../journal/event"
+
 // History is the journal as it lies on disk, after supd has ended.
 type History []event.Encoded
 
 // History reads the journal's files and checks that they are one unbroken
-// chain from the first record on.
+// chain from the first record on, each record as its kind's schema says.
 func (r *Rig) History() History {
 	r.t.Helper()
 	reader, err := blocks.Open(filepath.Join(r.State, "journal"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	schemas, err := schema.NewChecker(vocabulary)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -38,6 +47,9 @@ func (r *Rig) History() History {
 		}
 		if e.Record.Seq != event.Seq(len(h)+1) || e.Record.Prev != prev {
 			r.t.Fatalf("record %d follows record %d: seq or prev is wrong", e.Record.Seq, len(h))
+		}
+		if err := schemas.Check(e.Bytes); err != nil {
+			r.t.Fatalf("record %d is not as published: %v", e.Record.Seq, err)
 		}
 		prev, h = e.Hash, append(h, e)
 	}
