@@ -33,7 +33,7 @@ func (c *Core) refresh(name string) {
 			c.begin(d)
 		}
 	}
-	if wait, ok := policy.Wait(v, c.now); ok {
+	if wait, ok := policy.Wait(c.Config.State, v, c.now); ok {
 		c.timers.set(name, c.now.Mono+int64(wait))
 	} else {
 		c.timers.clear(name)

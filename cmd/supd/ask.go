@@ -24,8 +24,7 @@ import (
 
 // Command implements control.Handler.
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
-	client := r.Client
-	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}
+	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: r.Client, Remote: r.Remote}
 	if cmd.Request.Verb == event.VerbApply {
 		e.apply(cmd, reply)
 		return
@@ -139,7 +138,7 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
 		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
 		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: e.outputSize.of(e.args.Output)},
-		Started: e.started.UTC(), Kernel: map[string]string{},
+		Started: e.started.UTC(), Kernel: map[string]string{}, Listen: e.network.info(),
 	}
 	if k := e.loop.KeeperInfo(); k != nil {
 		info.PIDs = event.InfoPIDs{Keeper: k.PID, Engine: os.Getpid(), Logger: k.Logger.PID}

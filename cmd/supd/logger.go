@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"supd/cmd/internal/exitcode"
+	"supd/executor/keeper"
 	"supd/executor/keeper/wire"
 	"supd/journal/event"
 	"supd/journal/output"
@@ -35,7 +37,11 @@ func loggerMain(argv []string) int {
 	return exitcode.Done
 }
 
+// loggerThreads are what a logger needs while its disk hangs.
+const loggerThreads = 10
+
 func runLogger(a keeperArgs, log *slog.Logger) error {
+	go keeper.Prewarm(loggerThreads)
 	conn, err := wire.NewLoggerConn(wire.LoggerFD)
 	if err != nil {
 		return err
@@ -45,6 +51,10 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 	screens.set(a.Console)
 	l, err := output.NewLogger(a.Output, output.Options{
 		MaxTotal: a.MaxTotal,
+		Tally:    filepath.Join(a.Places.Runtime, "output.gaps"),
+		Lowered: func(bytes int64) {
+			log.Warn("output.max_total is more than half of the file system: half of it counts", "bytes", bytes)
+		},
 		Moved:    screens.moved,
 		Event:    func(e output.Event) { reportOutput(conn, log, e) },
 		Drained: func(instance, stream string) {

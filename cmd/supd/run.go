@@ -68,24 +68,6 @@ it keeps state in folders of its own, run-PID, and removes them at the end.`,
 	return cmd
 }
 
-func checkCommand() *cobra.Command {
-	path := folders.Config()
-	cmd := &cobra.Command{
-		Use: "check", Short: "Check a configuration and do nothing", Args: cobra.NoArgs,
-		Example: "  supd check -c ./supd.toml",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			set, err := load(path)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d services\n", path, len(set.Services))
-			return nil
-		},
-	}
-	cmd.Flags().StringVarP(&path, "config", "c", path, "configuration file or folder")
-	return cmd
-}
-
 // load reads a configuration and prints what is wrong with it.
 func load(path string) (*config.Set, error) {
 	host, err := config.ThisHost(originalLimits())
@@ -176,6 +158,9 @@ func supervise(at places, set *config.Set, how runOptions) error {
 	})
 	if err != nil {
 		return failure{exitcode.Failed, err}
+	}
+	if err := tryListen(set.Listen); err != nil {
+		return failure{exitcode.Failed, fmt.Errorf("%w; see who has the address with `ss -ltnp`, or change listen.address", err)}
 	}
 	if err := (applied{state: at.State, runtime: at.Runtime}).prepare(set); err != nil {
 		return failure{exitcode.Failed, err}

@@ -17,12 +17,14 @@ const (
 	VerbReload   Verb = "reload" // sends reload.signal
 	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
+	VerbScale    Verb = "scale" // sets counts of replicas: patterns are base names, Args[base] the count
 )
 
 // Names of arguments in CommandRequest.Args.
 const (
 	ArgSignal       = "signal"
 	ArgKeepServices = "keep_services"
+	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
 )
 
 // MaxRequestSize bounds one request in bytes, MaxPatterns its targets.
@@ -147,6 +149,7 @@ type Info struct {
 	Journal InfoJournal       `json:"journal"`
 	Output  InfoOutput        `json:"output"`
 	Kernel  map[string]string `json:"kernel"` // features in use, and what is weaker without
+	Listen  *InfoListen       `json:"listen"` // null: not on the network
 	Started time.Time         `json:"started"`
 	Mode    string            `json:"mode"`
 }
@@ -156,6 +159,12 @@ type InfoPIDs struct {
 	Keeper int `json:"keeper"`
 	Engine int `json:"engine"`
 	Logger int `json:"logger"`
+}
+
+// InfoListen is the listener on the network.
+type InfoListen struct {
+	Address string `json:"address"`
+	Health  string `json:"health"` // ok, or why it is not open
 }
 
 // InfoRunLog is the kept grade.

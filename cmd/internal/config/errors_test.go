@@ -55,7 +55,6 @@ func TestProblems(t *testing.T) {
 		"path empty":        {"output.directory = ''", "1:20: `output.directory` must not be empty"},
 		"path with NUL":     {"output.directory = \"a\\u0000b\"", "1:20: `output.directory` holds a NUL byte"},
 		"concurrency":       {"start.concurrency = 0", "1:21: `start.concurrency` must be from 1 to 1024, not 0"},
-		"listen":            {"listen.address = ':1'", "1:1: `listen` is not supported by this version of supd yet: remove it"},
 		"start burst":       {"[start]\nburst = 1", "2:1: `start.burst` is not supported by this version of supd yet: remove it"},
 		"defaults command":  {defaultsOf("command = 'app'"), "2:1: `command` belongs to one service, not to [defaults]"},
 		"defaults count":    {defaultsOf("count = 2"), "2:1: `count` belongs to one service, not to [defaults]"},
@@ -172,9 +171,8 @@ func TestNotBuilt(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"type = 'oneshot'":         "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
-		"remain = true":            "3:10: `remain = true` is not supported by this version of supd yet: remove it",
-		"output.compress = 'gzip'": "3:19: `output.compress = \"gzip\"` is not supported by this version of supd yet: remove it",
+		"type = 'oneshot'": "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
+		"remain = true":    "3:10: `remain = true` is not supported by this version of supd yet: remove it",
 	} {
 		_, problems := loadText(service(text))
 		if d := cmp.Diff("/etc/supd/supd.toml:"+want+"\n", Format(problems)); d != "" {

@@ -24,7 +24,7 @@ var merged = map[string]bool{"include": true, "defaults": true, "service": true}
 // rootKeys are the keys of a file.
 func (l *loader) rootKeys() []key {
 	s := l.set
-	return []key{
+	keys := []key{
 		{"include", l.checkInclude},
 
 		{"supd.node", node(&s.Supd.Node)},
@@ -35,8 +35,6 @@ func (l *loader) rootKeys() []key {
 		{"control.mode", octal(&s.Control.Mode)},
 		{"control.admin_group", groupID(&s.Control.AdminGroup, &s.Control.AdminGID)},
 		{"control.read_group", groupID(&s.Control.ReadGroup, &s.Control.ReadGID)},
-
-		{"listen", notBuilt},
 
 		{"journal.sync", oneOf(&s.Journal.Sync, "always", "interval")},
 		{"journal.max_records", integer(&s.Journal.MaxRecords, 1000, math.MaxInt64)},
@@ -54,6 +52,7 @@ func (l *loader) rootKeys() []key {
 		{"defaults", l.readDefaults},
 		{"service", l.readServices},
 	}
+	return append(keys, l.listenKeys()...)
 }
 
 // builtin are the values of a file that sets nothing.
@@ -106,7 +105,7 @@ func serviceKeys(s *settings) []key {
 		{"output.max_files", integer(&p.Output.MaxFiles, 1, 100_000)},
 		{"output.max_age", duration(&p.Output.MaxAge)},
 		{"output.on_full", oneOf(&p.Output.OnFull, "block", "drop")},
-		{"output.compress", builtOnly(&p.Output.Compress, "none", "gzip")},
+		{"output.compress", oneOf(&p.Output.Compress, "none", "gzip")},
 
 		{"limits.memory", notBuilt},
 		{"limits.cpu_quota", notBuilt},

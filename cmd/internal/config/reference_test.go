@@ -56,13 +56,7 @@ func TestReferenceIsComplete(t *testing.T) {
 // What the reference says of changes is what event.Spec says to the plan.
 func TestReferenceKnowsChanges(t *testing.T) {
 	checked := 0
-	spec := reflect.TypeFor[event.Spec]()
-	for i := range spec.NumField() {
-		f := spec.Field(i)
-		key := f.Tag.Get("key")
-		if key == "" {
-			key, _, _ = strings.Cut(f.Tag.Get("json"), ",")
-		}
+	for key, change := range specChanges(reflect.TypeFor[event.Spec](), "") {
 		exact := false
 		for _, e := range Reference() {
 			exact = exact || e.Key == ofService+key
@@ -75,14 +69,34 @@ func TestReferenceKnowsChanges(t *testing.T) {
 				continue // fields of their own
 			}
 			checked++
-			if string(e.Change) != f.Tag.Get("change") {
-				t.Errorf("%s: the reference says %s, the plan does %s", e.Key, e.Change, f.Tag.Get("change"))
+			if string(e.Change) != change {
+				t.Errorf("%s: the reference says %s, the plan does %s", e.Key, e.Change, change)
 			}
 		}
 	}
 	if checked < 40 {
 		t.Errorf("only %d keys were checked", checked)
 	}
+}
+
+// specChanges is what a change of each key does, by the tags of a specification.
+func specChanges(t reflect.Type, prefix string) map[string]string {
+	changes := map[string]string{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		key := f.Tag.Get("key")
+		if key == "" {
+			key, _, _ = strings.Cut(f.Tag.Get("json"), ",")
+		}
+		if change := f.Tag.Get("change"); change != "each" {
+			changes[prefix+key] = change
+			continue
+		}
+		for inner, change := range specChanges(f.Type, key+".") {
+			changes[inner] = change
+		}
+	}
+	return changes
 }
 
 func TestReferenceSaysWhatIsNotThere(t *testing.T) {

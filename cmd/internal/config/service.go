@@ -53,6 +53,8 @@ func newSettings(h Host) *settings {
 			Groups:           []string{},
 			InheritEnv:       true,
 			Autostart:        true,
+			Type:             event.TypeSimple,
+			StartTimeout:     event.Duration(event.DefaultStartTimeout),
 			Restart:          event.RestartAlways,
 			SuccessExitCodes: []string{"0"},
 			Backoff: event.Backoff{
@@ -326,6 +328,9 @@ func (l *loader) instance(p pending, s *settings, launch event.Launch, replica *
 	}
 	launch.Env, launch.Args = env.list(), args
 	launch.Paths = l.candidates(s, args[0], env)
+	if slices.ContainsFunc(s.words[0].parts, func(p part) bool { return p.name != "" }) {
+		launch.Program = s.words[0].written
+	}
 	spec := s.spec
 	spec.Replica = replica
 	spec.Environment.Names = slices.Sorted(maps.Keys(env.explicit))
