@@ -20,6 +20,7 @@ import (
 	"supd/executor"
 	"supd/executor/keeper"
 	"supd/executor/policy"
+	"supd/executor/probe"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -38,6 +39,7 @@ type engine struct {
 	args     keeperArgs
 	log      *slog.Logger
 	client   *keeper.Client
+	prober   *probe.Prober
 	journal  *journal.Journal
 	identity journal.Identity
 	boot     string
@@ -93,6 +95,9 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if e.prober, err = e.newProber(); err != nil {
+		return err
+	}
 	state, replayed, base, poisoned, err := e.recover(safe)
 	if err != nil {
 		return err
@@ -105,7 +110,7 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use,
+			Use: e.use, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
 		},
 		Host: e.client, Log: log,
 		Engine: event.EngineStartedData{
@@ -219,6 +224,7 @@ func (e *engine) configuration(s *projector.State) error {
 // applies the configuration that supd was started with. No later one does, so
 // an edited file never reaches a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	e.prober.Listen()
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -331,6 +337,7 @@ func openSocket(path string, c config.Control) error {
 // runLoop drives the loop to its end and closes in good order.
 func (e *engine) runLoop() error {
 	err := e.loop.Run(context.Background())
+	e.prober.Close()
 	var quit executor.QuitError
 	if !errors.As(err, &quit) {
 		return err
