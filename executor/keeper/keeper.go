@@ -37,7 +37,10 @@ type Config struct {
 	// FinishLimit is how long the logger may take to finish before it is killed;
 	// zero is 5 s.
 	FinishLimit time.Duration
-	Log         *slog.Logger // nil is slog.Default()
+	// Settings, if not nil, is shown what the engine sends to the logger under no
+	// service's name. It is called on the loop's goroutine and must not wait.
+	Settings func(data []byte)
+	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
 }
@@ -128,7 +131,7 @@ func (k *keeper) start() error {
 	k.cwd, _ = os.Getwd()
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	// A real-time policy would be set here, before the runtime makes threads.
-	prewarm(prewarmThreads)
+	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err == nil {
 		k.info.Features |= wire.FeatureSubreaper

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Launch is what the stub sets up, in this order: session and signals, niceness,
@@ -191,6 +193,25 @@ func (l *Launch) check() error {
 		}
 	}
 	return nil
+}
+
+// giveOutput makes the write ends of a service's pipes its user's own: programs
+// open /dev/stdout and /dev/stderr by name, which only the owner of a pipe may.
+// Best effort: who writes to the descriptors it inherits needs nothing of this.
+func giveOutput(launch int, pipes [2]int) {
+	var b [4 * launchWords]byte
+	if n, err := unix.Pread(launch, b[:], 0); err != nil || n != len(b) {
+		return // the stub refuses such a block
+	}
+	word := func(i int) uint32 { return binary.LittleEndian.Uint32(b[4*i:]) }
+	if word(wordFlags)&flagSetUser == 0 {
+		return
+	}
+	for _, fd := range pipes {
+		if fd >= 0 {
+			_ = unix.Fchown(fd, int(word(wordUID)), int(word(wordGID)))
+		}
+	}
 }
 
 // DecodeLaunch reads a block back. Only blocks that EncodeLaunch could have

@@ -92,6 +92,7 @@ func (k *keeper) spawn(s *slot, o order, capture, merged, big bool) {
 	ends, fail := [2]int{-1, -1}, wire.Failure{}
 	if capture {
 		ends, o.out, fail = k.outputs(merged, big)
+		giveOutput(o.launch, o.out)
 	}
 	said := [2]int{-1, -1}
 	if o.ready && fail.Step == 0 {
