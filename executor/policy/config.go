@@ -17,8 +17,14 @@ func (tx *Tx) configure(in Configure, cause string) {
 		next[def.Name] = def
 	}
 	r := tx.emitAs(in.Actor, "", cause, d)
-	for _, name := range d.Removed {
-		tx.remove(tx.State.Services[name], r.ID)
+	// Those at rest are forgotten at once, which makes the graph another one: they
+	// come last, so that it is not computed anew for each of the others.
+	for _, atRest := range []bool{false, true} {
+		for _, name := range d.Removed {
+			if v := tx.State.Services[name]; v != nil && !v.Removed && v.Busy() != atRest {
+				tx.remove(v, r.ID)
+			}
+		}
 	}
 	for _, name := range d.Added {
 		tx.define(next[name], r.ID)
@@ -88,7 +94,7 @@ func (tx *Tx) remove(v *projector.Service, cause string) {
 	if v.Phase == event.PhaseBackoff {
 		tx.emit(v.Name, cause, event.RestartCancelledData{By: event.ReasonConfig})
 	}
-	if !heldUp(tx.State, v) {
+	if v.Instance != nil && !heldUp(tx.State, v) {
 		tx.stop(v, event.ReasonConfig, cause)
 	}
 	tx.emit(v.Name, cause, event.ServiceRemovedData{})
