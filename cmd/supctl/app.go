@@ -70,7 +70,7 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
 		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
-		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
+		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.whyCmd(), a.historyCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
 	)
 	return root
 }

@@ -135,7 +135,7 @@ func (s *Story) before(n *told) (id string, root Root) {
 	case event.InstanceExitedData:
 		return s.beforeExit(n, d)
 	case event.InstanceStoppingData:
-		return firstOf(n.before, s.hookOf(d), r.Cause), stopRoot(d.Reason)
+		return s.beforeStop(n, d), stopRoot(d.Reason)
 	case event.ServiceFatalData:
 		return r.Cause, fatalRoot(d.Reason)
 	case event.ConfigAppliedData:
@@ -146,12 +146,21 @@ func (s *Story) before(n *told) (id string, root Root) {
 	return firstOf(r.Cause, n.before), RootUnknown
 }
 
-// hookOf is the failed hook that a stop because of one speaks of.
-func (s *Story) hookOf(d event.InstanceStoppingData) string {
-	if t := s.traces[d.Instance]; t != nil && d.Reason == event.ReasonHook {
-		return t.hook
+// beforeStop is what a stop goes back to. One for a time that ran out has its
+// instance as its cause, which is no explanation.
+func (s *Story) beforeStop(n *told, d event.InstanceStoppingData) string {
+	switch d.Reason {
+	case event.ReasonStartTimeout, event.ReasonWatchdog:
+		return ""
+	case event.ReasonHealth:
+		return n.before
+	case event.ReasonHook:
+		if t := s.traces[d.Instance]; t != nil {
+			return t.hook
+		}
+		return ""
 	}
-	return ""
+	return n.record.Cause
 }
 
 func (s *Story) beforeExit(n *told, d event.InstanceExitedData) (string, Root) {
@@ -227,10 +236,6 @@ func flavour(root Root, last event.Record, passed map[event.Kind]string) Root {
 	_, configured := passed[event.ConfigApplied]
 	_, stopping := passed[event.SupdStopping]
 	switch {
-	case passed[event.InstanceStopping] == event.ReasonStartTimeout:
-		return RootStartTimeout // whose cause is the start that was not over in time
-	case passed[event.InstanceStopping] == event.ReasonWatchdog:
-		return RootWatchdog
 	case stopping:
 		return RootShutdown
 	case configured && passed[event.ServiceWanted] == event.ReasonAutostart:
