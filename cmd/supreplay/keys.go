@@ -61,20 +61,19 @@ func (w *walker) keys(in, out *os.File) error {
 	}()
 	set(&raw)
 	_, _ = out.WriteString(screenOpen)
+	typed := bufio.NewReaderSize(in, 256)
 	for {
 		w.draw(out)
-		var key [16]byte
-		n, err := in.Read(key[:])
-		if err != nil || n == 0 {
+		command, err := key(typed)
+		if err != nil {
 			return nil // the terminal has gone
 		}
-		command := string(key[:n])
 		if known, ok := keysOf[command]; ok {
 			command = known
 		}
 		if command == "g" || command == "s" || command == "t" {
 			set(before)
-			command += " " + ask(in, out, command)
+			command += " " + ask(typed, out, command)
 			set(&raw)
 		}
 		if !w.do(command) {
@@ -92,10 +91,26 @@ func (w *walker) draw(out *os.File) {
 	_, _ = out.WriteString(screenClear + strings.Join(lines, "\r\n") + "\r\n" + cut("n next, p before, N/P same service, s service, g go, t time, ? help, q quit", width))
 }
 
+// key is one key: a byte, or the bytes that a special key sends at once.
+func key(typed *bufio.Reader) (string, error) {
+	b, err := typed.ReadByte()
+	if err != nil || b != 0x1b {
+		return string(rune(b)), err
+	}
+	text := []byte{b}
+	for typed.Buffered() > 0 && len(text) < 3 {
+		if b, err = typed.ReadByte(); err != nil {
+			return "", err
+		}
+		text = append(text, b)
+	}
+	return string(text), nil
+}
+
 // ask reads the rest of a command, as a line that can be edited.
-func ask(in, out *os.File, command string) string {
+func ask(typed *bufio.Reader, out *os.File, command string) string {
 	what := map[string]string{"g": "go to (record, time, \"last crash of web\"): ", "s": "service (empty: all): ", "t": "by how long (10s, -5m): "}
 	_, _ = out.WriteString("\r\n" + what[command])
-	line, _ := bufio.NewReaderSize(in, 256).ReadString('\n')
+	line, _ := typed.ReadString('\n')
 	return strings.TrimSpace(line)
 }

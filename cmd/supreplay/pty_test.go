@@ -118,7 +118,7 @@ func TestStepOnATerminal(t *testing.T) {
 				{"gfirst crash of db\n", "record 20 of"},
 				{"sweb\n", "walking over web"},
 				{"t-10m\n", "record 12 of"},
-				{"?", "quit"},
+				{"?", "go to a record"},
 			} {
 				_, _ = near.WriteString(step.keys)
 				shows(step.shows)
