@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,6 +163,16 @@ func keyed(key []byte, parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// keyedFiles are the files as records name them: a plain hash of a file would
+// let readers of the journal guess a short secret that is in it (P10).
+func keyedFiles(files []event.ConfigFile, key []byte) []event.ConfigFile {
+	out := make([]event.ConfigFile, 0, len(files))
+	for _, f := range files {
+		out = append(out, event.ConfigFile{Path: f.Path, SHA256: keyed(key, f.SHA256)})
+	}
+	return out
+}
+
 // definitions turns a configuration into what the journal may know of it, and
 // what is needed to start its services.
 func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {
@@ -175,11 +186,32 @@ func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {
 			// line uses changes what runs.
 			parts = append([]string{strings.Join(s.Launch.Args, "\x00")}, parts...)
 		}
-		spec.Environment.Digest = keyed(key, parts...)
+		spec.Environment.Digest = keyed(key, slices.Concat(parts, expanded(spec, s.Launch))...)
 		defs = append(defs, policy.Definition{Name: s.Name, Spec: spec})
 		starts[s.Name] = start{spec.Digest(), s.Launch}
 	}
 	return defs, starts
+}
+
+// expanded are the arguments of hooks and probes where they differ from what
+// is written: then a value that only they use changes what runs, too.
+func expanded(spec event.Spec, launch event.Launch) []string {
+	var parts []string
+	add := func(name string, written []string, x event.LaunchExec) {
+		if !slices.Equal(written, x.Args) {
+			parts = append(parts, name+"\x00"+strings.Join(x.Args, "\x00"))
+		}
+	}
+	for _, hook := range slices.Sorted(maps.Keys(launch.Hooks)) {
+		add(hook, spec.Hooks.Command(hook), launch.Hooks[hook])
+	}
+	if launch.ReadyExec != nil && spec.Ready != nil {
+		add("ready", spec.Ready.Exec, *launch.ReadyExec)
+	}
+	if launch.HealthExec != nil && spec.Health != nil {
+		add("health", spec.Health.Exec, *launch.HealthExec)
+	}
+	return parts
 }
 
 // launches is what starts services. It belongs to the loop's goroutine.

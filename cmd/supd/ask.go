@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,8 +25,7 @@ import (
 
 // Command implements control.Handler.
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
-	client := r.Client
-	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}
+	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: r.Client, Remote: r.Remote}
 	if cmd.Request.Verb == event.VerbApply {
 		e.apply(cmd, reply)
 		return
@@ -88,14 +90,19 @@ func (e *engine) askStatus(ctx context.Context, r control.Request) (any, error) 
 	}
 	reply := event.StatusReply{Services: []event.ServiceStatus{}, Unknown: []string{}}
 	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		if len(q.Patterns) == 0 {
-			reply.Services = timeline.Status(s)
-			return
+		names, unknown := slices.Sorted(maps.Keys(s.Services)), []string(nil)
+		if len(q.Patterns) > 0 {
+			names, unknown = policy.Resolve(s, q.Patterns)
 		}
-		names, unknown := policy.Resolve(s, q.Patterns)
 		reply.Unknown = append(reply.Unknown, unknown...)
+		if len(unknown) > 0 {
+			reply.Near = policy.Near(s, unknown[0])
+		}
 		for _, name := range names {
 			reply.Services = append(reply.Services, timeline.ServiceStatus(s.Services[name]))
+		}
+		if q.Waits {
+			reply.Waits = timeline.Waits(s, names)
 		}
 	})
 	return reply, err
@@ -132,7 +139,7 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
 		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
 		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: e.outputSize.of(e.args.Output)},
-		Started: e.started.UTC(), Kernel: map[string]string{},
+		Started: e.started.UTC(), Kernel: map[string]string{}, Listen: e.network.info(),
 	}
 	if k := e.loop.KeeperInfo(); k != nil {
 		info.PIDs = event.InfoPIDs{Keeper: k.PID, Engine: os.Getpid(), Logger: k.Logger.PID}
@@ -162,10 +169,28 @@ func kernelFeatures(k wire.Info) map[string]string {
 	return map[string]string{
 		"cgroup":      cgroup,
 		"cgroup.kill": has(wire.FeatureCgroupKill, "yes", "no: trees are frozen and killed one by one"),
+		"limits":      limitFeatures(k),
 		"pidfd_exit":  has(wire.FeaturePidfdExit, "yes", "no: exit codes are unknown for services whose keeper was killed"),
 		"subreaper":   has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
 		"change_user": has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
 	}
+}
+
+// limitFeatures says which limits of cgroups this machine can hold.
+func limitFeatures(k wire.Info) string {
+	var have []string
+	for _, l := range []struct {
+		bit uint32
+		key string
+	}{{wire.FeatureMemory, "memory"}, {wire.FeatureCPU, "cpu_quota"}, {wire.FeaturePIDs, "pids"}} {
+		if k.Features&l.bit != 0 {
+			have = append(have, l.key)
+		}
+	}
+	if len(have) == 0 {
+		return "no: limits.memory, cpu_quota and pids need controllers of cgroup2, and services that have them are not started"
+	}
+	return strings.Join(have, ", ")
 }
 
 // maxLogsWait bounds how long one question for more output waits.

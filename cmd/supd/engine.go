@@ -19,6 +19,8 @@ import (
 	"supd/cmd/internal/exitcode"
 	"supd/executor"
 	"supd/executor/keeper"
+	"supd/executor/policy"
+	"supd/executor/probe"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -37,6 +39,7 @@ type engine struct {
 	args     keeperArgs
 	log      *slog.Logger
 	client   *keeper.Client
+	prober   *probe.Prober
 	journal  *journal.Journal
 	identity journal.Identity
 	boot     string
@@ -49,6 +52,7 @@ type engine struct {
 	bridge   *control.Bridge
 	server   *control.Server
 	socket   string // the control socket's path
+	network  *network
 	notify   *notifier
 	single   single
 	conn     *nats.Conn
@@ -60,6 +64,10 @@ type engine struct {
 	health string // of the journal, for info
 }
 
+// engineThreads are what an engine needs with clients, a journal that hangs and
+// a collection under way.
+const engineThreads = 20
+
 func engineMain(argv []string) int {
 	a, safe, err := parseArgs(modeEngine, argv)
 	if err != nil {
@@ -69,6 +77,7 @@ func engineMain(argv []string) int {
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	go keeper.Prewarm(engineThreads)
 	if err := runEngine(a, safe, log); err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
@@ -86,6 +95,9 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if e.prober, err = e.newProber(); err != nil {
+		return err
+	}
 	state, replayed, base, poisoned, err := e.recover(safe)
 	if err != nil {
 		return err
@@ -98,7 +110,7 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use,
+			Use: e.use, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
 		},
 		Host: e.client, Log: log,
 		Engine: event.EngineStartedData{
@@ -135,9 +147,9 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
+		MemoryFD: keeper.MemoryFD, LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
 		Log:    e.log,
-		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked},
+		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
 	}
 	if set.Journal.Sync == "interval" {
 		cfg.SyncInterval = 200 * time.Millisecond
@@ -153,9 +165,23 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 			return nil, 0, 0, "", err
 		}
 	}
+	broken := false
 	for r, err := range rec.Records {
+		var hole *journal.HoleError
+		if errors.As(err, &hole) {
+			e.log.Error("the state is rebuilt across a hole in the journal", "error", hole)
+			broken = true
+			if s, err = projector.Parse(s.Canonical(), hole.After.Seq, hole.After.Hash); err == nil {
+				continue
+			}
+		}
 		if err == nil {
 			err = s.Apply(r)
+		}
+		if broken && errors.Is(err, projector.ErrImpossible) {
+			// It speaks of something that went with the hole: what it says
+			// is lost as well, what comes after it is not.
+			s, err = projector.Parse(s.Canonical(), r.Record.Seq, r.Hash)
 		}
 		if err != nil {
 			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
@@ -181,7 +207,7 @@ func (e *engine) configuration(s *projector.State) error {
 		return err
 	}
 	e.configs = newConfigurator(startup)
-	defer func() { setLogLevel(e.set.Supd.LogLevel) }()
+	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
@@ -198,6 +224,7 @@ func (e *engine) configuration(s *projector.State) error {
 // applies the configuration that supd was started with. No later one does, so
 // an edited file never reaches a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	e.prober.Listen()
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -256,6 +283,8 @@ func (e *engine) serve(l *net.UnixListener) error {
 	if err != nil {
 		return err
 	}
+	e.network = &network{bridge: e.bridge, log: e.log}
+	e.network.use(e.set.Listen, nil)
 	e.socket = l.Addr().String()
 	if err := openSocket(e.socket, e.set.Control); err != nil {
 		return err
@@ -276,7 +305,13 @@ func (e *engine) access() control.Access {
 		n := int(*gid)
 		return &n
 	}
-	return control.Access{Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID)}
+	onNetwork, err := networkAccess(e.set.Listen)
+	if err != nil {
+		e.log.Error("nobody is let in from the network", "error", err)
+	}
+	return control.Access{
+		Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID), Network: onNetwork,
+	}
 }
 
 // openSocket lets those connect whom the configuration names. Who is turned
@@ -302,6 +337,7 @@ func openSocket(path string, c config.Control) error {
 // runLoop drives the loop to its end and closes in good order.
 func (e *engine) runLoop() error {
 	err := e.loop.Run(context.Background())
+	e.prober.Close()
 	var quit executor.QuitError
 	if !errors.As(err, &quit) {
 		return err
@@ -311,6 +347,7 @@ func (e *engine) runLoop() error {
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)
+	e.network.close()
 	e.server.Close()
 	if err := e.journal.Retire(ctx); err != nil {
 		// What is not durable is kept: the next supd of this boot goes on with it.
@@ -356,6 +393,19 @@ func (e *engine) degraded(why string, since time.Time) {
 func (e *engine) healed(d time.Duration, records int, method string) {
 	e.setHealth("ok")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
+}
+
+// damaged records what was found, and a base behind it, at which a fold of
+// JOURNAL can start again (R9). The goroutine ends with the loop.
+func (e *engine) damaged(d event.JournalDamagedData) {
+	go func() {
+		_ = e.loop.Do(context.Background(), func(c *executor.Core) error {
+			if err := c.Step(policy.Note{Data: d}); err != nil {
+				return err
+			}
+			return c.Step(policy.Base{})
+		})
+	}()
 }
 
 func (e *engine) forked(err error) {

@@ -18,11 +18,14 @@ type setting struct {
 var settings = []setting{
 	{"supd.node", func(s *config.Set) any { return s.Supd.Node }, false},
 	{"supd.log_level", func(s *config.Set) any { return s.Supd.LogLevel }, true},
-	{"supd.log_format", func(s *config.Set) any { return s.Supd.LogFormat }, false},
-	{"supd.console", func(s *config.Set) any { return s.Supd.Console }, false},
+	{"supd.log_format", func(s *config.Set) any { return s.Supd.LogFormat }, true},
+	{"supd.console", func(s *config.Set) any { return s.Supd.Console }, true},
 	{"control.mode", func(s *config.Set) any { return s.Control.Mode }, true},
 	{"control.admin_group", func(s *config.Set) any { return s.Control.AdminGID }, true},
 	{"control.read_group", func(s *config.Set) any { return s.Control.ReadGID }, true},
+	{"listen.address", func(s *config.Set) any { return []string{s.Listen.Address, s.Listen.Bind} }, true},
+	{"listen.tls", func(s *config.Set) any { return []string{s.Listen.Cert, s.Listen.Key, s.Listen.CA} }, true},
+	{"listen.nkeys", func(s *config.Set) any { return s.Listen.Keys }, true},
 	{"journal.sync", func(s *config.Set) any { return s.Journal.Sync }, false},
 	{"journal.max_records", func(s *config.Set) any { return s.Journal.MaxRecords }, false},
 	{"journal.max_size", func(s *config.Set) any { return s.Journal.MaxSize }, false},
@@ -31,6 +34,8 @@ var settings = []setting{
 	{"output.directory", func(s *config.Set) any { return s.Output.Directory }, false},
 	{"output.max_total", func(s *config.Set) any { return s.Output.MaxTotal }, true},
 	{"start.concurrency", func(s *config.Set) any { return s.Start.Concurrency }, true},
+	{"start.rate", func(s *config.Set) any { return s.Start.Rate }, true},
+	{"start.burst", func(s *config.Set) any { return s.Start.Burst }, true},
 }
 
 // changedSettings are the settings that next has otherwise: live ones than

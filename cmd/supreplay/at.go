@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -206,32 +205,13 @@ func (v *view) print(w io.Writer, asJSON bool) error {
 	node := strings.TrimPrefix(v.last.Source, "supd/")
 	node, _, _ = strings.Cut(node, "/")
 	fmt.Fprintf(w, "after record %d of %s, written %s\n", v.last.Seq, node, v.last.Time.Local().Format(timeline.TimeFormat+" MST"))
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tSTATE\tPID\tUPTIME\tRESTARTS\tLAST-EXIT\tWHY")
-	for _, s := range timeline.Status(v.state) {
-		fmt.Fprintln(t, strings.Join(v.row(s), "\t"))
-	}
-	if err := t.Flush(); err != nil {
-		return err
+	table, services := timeline.Table{Now: v.moment}, timeline.Status(v.state)
+	for _, line := range append(table.Services(services), table.Reasons(services)...) {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
 	}
 	return v.commands(w)
-}
-
-func (v *view) row(s event.ServiceStatus) []string {
-	pid, uptime, exit, why := "-", "-", "-", "-"
-	if s.PID != nil {
-		pid = fmt.Sprint(*s.PID)
-	}
-	if s.StartedAt != nil {
-		uptime = v.span(*s.StartedAt)
-	}
-	if x := s.LastExit; x != nil {
-		exit = timeline.ExitText(x.Code, x.Signal) + ", " + v.span(x.At) + " before"
-	}
-	if s.Reason != nil {
-		why = *s.Reason
-	}
-	return []string{s.Name, string(s.State), pid, uptime, fmt.Sprint(s.Restarts), exit, why}
 }
 
 // span is the time from then to the moment, short enough for a table.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
 )
 
@@ -123,6 +124,7 @@ Moments are written as
 	root.AddCommand(
 		timelineCommand(open, time.Now), whyCommand(open, time.Now), atCommand(open, time.Now), diffCommand(open, time.Now),
 		stepCommand(open, time.Now), verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
+		manual.Command(func(err error) error { return &coded{exitcode.Failed, err} }),
 	)
 	return root, func() {
 		for _, src := range opened {

@@ -57,6 +57,9 @@ func (k *keeper) loggerEnded() {
 
 // settings relays new output settings, and keeps them for the next logger.
 func (k *keeper) settings(m *wire.Settings) {
+	if m.Service == "" && k.cfg.Settings != nil {
+		k.cfg.Settings(m.Data)
+	}
 	for _, s := range k.slots {
 		if s.Service == m.Service {
 			s.data = m.Data
@@ -143,6 +146,28 @@ func (k *keeper) drained(m *wire.Drained) {
 	}
 	k.changed(s)
 	k.release(s)
+}
+
+// giveUpEmpty gives up pipes that nobody can write to any more and that hold
+// nothing: there is nothing to wait for, and a logger that hangs with its disk
+// must not hold up the restart of a service that is silent (P5, R7).
+func (k *keeper) giveUpEmpty(s *slot) {
+	for i := range s.pipes {
+		p := &s.pipes[i]
+		if p.fd < 0 {
+			continue
+		}
+		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 0); err != nil || n != 1 || fds[0].Revents != unix.POLLHUP {
+			continue
+		}
+		closeAll(&p.fd)
+		if wire.Stream(i+1) == wire.Stdout {
+			s.StdoutDrained = true
+		} else {
+			s.StderrDrained = true
+		}
+	}
 }
 
 // adoptOutput opens the pipes of an adopted process again; the process itself

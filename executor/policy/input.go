@@ -15,7 +15,8 @@ type Command struct {
 	Request event.CommandRequest
 	Actor   string
 	Client  *event.Client
-	Full    bool // the inbox holds as many open commands as it may
+	Remote  string // address of a client on the network
+	Full    bool   // the inbox holds as many open commands as it may
 
 	// An apply brings the configuration, read and stored before the command is
 	// decided (R11), or what is wrong with it. So acceptance, config.applied and
@@ -45,7 +46,9 @@ type Configure struct {
 	Files    []event.ConfigFile
 	Services []Definition
 	// Own tells that settings of supd itself are others than those applied.
-	Own bool
+	Own   bool
+	Scale map[string]int    // counts that commands have set, by base name: all of them
+	Start *event.StartLimit // of automatic restarts; nil: none
 	// Wanted are services that are to be up now, whatever they were before.
 	Wanted []string
 }

@@ -76,10 +76,12 @@ type StateBaseData struct {
 	Chunk   string          `json:"chunk,omitempty"` // where Parts > 1: a slice of the state's text
 }
 
-// ConfigFile is one file a configuration was read from.
+// ConfigFile is one file a configuration was read from. In records its digest
+// is keyed with the node's secret: equal digests are equal files, and nobody
+// can guess what is in one.
 type ConfigFile struct {
 	Path   string `json:"path"`
-	SHA256 string `json:"sha256"`
+	SHA256 string `json:"sha256"` // lower-case hex; in records HMAC-SHA-256
 }
 
 // Actions of a ConfigChange.
@@ -105,6 +107,14 @@ type ConfigAppliedData struct {
 	// Scale holds every count that a command has set in place of the
 	// configuration's, by base name.
 	Scale map[string]int `json:"scale,omitempty"`
+	Start *StartLimit    `json:"start,omitempty"` // null: no limit
+}
+
+// StartLimit bounds the rate of automatic restarts of all services together:
+// a bucket of Burst tokens that gains Rate tokens a second; a restart takes one.
+type StartLimit struct {
+	Rate  float64 `json:"rate"`
+	Burst int     `json:"burst"`
 }
 
 // ConfigError is one fault in a configuration file.

@@ -17,7 +17,7 @@ const (
 	VerbReload   Verb = "reload" // sends reload.signal
 	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
-	VerbScale    Verb = "scale" // sets the count of replicated services; patterns are base names
+	VerbScale    Verb = "scale" // sets counts of replicas: patterns are base names, Args[base] the count
 )
 
 // Names of arguments in CommandRequest.Args.
@@ -25,7 +25,6 @@ const (
 	ArgSignal       = "signal"
 	ArgKeepServices = "keep_services"
 	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
-	ArgCount        = "count"   // of scale
 )
 
 // MaxRequestSize bounds one request in bytes, MaxPatterns its targets.
@@ -80,6 +79,7 @@ const (
 // StatusRequest asks for services by patterns; none means all.
 type StatusRequest struct {
 	Patterns []string `json:"patterns,omitempty"`
+	Waits    bool     `json:"waits,omitempty"` // give StatusReply.Waits too
 }
 
 // ServiceStatus is one service as people see it. Absent is null, never 0.
@@ -113,6 +113,16 @@ type LastExit struct {
 type StatusReply struct {
 	Services []ServiceStatus `json:"services"`
 	Unknown  []string        `json:"unknown"`
+	Near     string          `json:"near,omitempty"`  // the service that the first unknown pattern may have meant
+	Waits    []ServiceWait   `json:"waits,omitempty"` // sorted by name; only those that are busy with what takes time
+}
+
+// ServiceWait is a service that is stopping or waits to start: since when,
+// and when at the latest that will have an end.
+type ServiceWait struct {
+	Service string     `json:"service"`
+	Since   *time.Time `json:"since"`
+	Until   *time.Time `json:"until"`
 }
 
 // ResultRequest asks for the outcome of a command by id.
@@ -139,6 +149,7 @@ type Info struct {
 	Journal InfoJournal       `json:"journal"`
 	Output  InfoOutput        `json:"output"`
 	Kernel  map[string]string `json:"kernel"` // features in use, and what is weaker without
+	Listen  *InfoListen       `json:"listen"` // null: not on the network
 	Started time.Time         `json:"started"`
 	Mode    string            `json:"mode"`
 }
@@ -148,6 +159,12 @@ type InfoPIDs struct {
 	Keeper int `json:"keeper"`
 	Engine int `json:"engine"`
 	Logger int `json:"logger"`
+}
+
+// InfoListen is the listener on the network.
+type InfoListen struct {
+	Address string `json:"address"`
+	Health  string `json:"health"` // ok, or why it is not open
 }
 
 // InfoRunLog is the kept grade.

@@ -95,9 +95,20 @@ func serviceFields(v *projector.Service) []field {
 		why = *text
 	}
 	return []field{
-		{"state", string(v.Phase)}, {"want", string(v.Want)}, {"why", why}, {"run", number(int(v.Run))}, {"pid", pid}, {"instance", instance},
-		{"executing", ready}, {"restarts", fmt.Sprint(v.Restarts)}, {"retries", fmt.Sprint(v.Retries)}, {"next start", next},
-		{"last exit", exited}, {"specification", v.Digest}, {"command", strings.Join(v.Spec.Command, " ")}, {"removed", yes(v.Removed)},
+		{"state", string(v.Phase)},
+		{"want", string(v.Want)},
+		{"why", why},
+		{"run", number(int(v.Run))},
+		{"pid", pid},
+		{"instance", instance},
+		{"executing", ready},
+		{"restarts", fmt.Sprint(v.Restarts)},
+		{"retries", fmt.Sprint(v.Retries)},
+		{"next start", next},
+		{"last exit", exited},
+		{"specification", v.Digest},
+		{"command", strings.Join(v.Spec.Command, " ")},
+		{"removed", yes(v.Removed)},
 	}
 }
 
@@ -115,8 +126,13 @@ func supdFields(s *projector.State) []field {
 		commands = append(commands, fmt.Sprintf("%s %s by %s", c.Verb, names(c.Targets), c.Actor))
 	}
 	return []field{
-		{"boot", s.Supd.Boot}, {"engine starts", number(s.Supd.Engines)}, {"keeper", keeper}, {"stopping", stopping},
-		{"ended in good order", yes(s.Supd.Stopped)}, {"journal behind", yes(s.Supd.Degraded)}, {"configuration", s.Config.Digest},
+		{"boot", s.Supd.Boot},
+		{"engine starts", number(s.Supd.Engines)},
+		{"keeper", keeper},
+		{"stopping", stopping},
+		{"ended in good order", yes(s.Supd.Stopped)},
+		{"journal behind", yes(s.Supd.Degraded)},
+		{"configuration", s.Config.Digest},
 		{"open commands", strings.Join(commands, "; ")},
 	}
 }

@@ -21,7 +21,9 @@ func newTeller(service, instance string) *teller {
 	return &teller{story: NewStory(service, instance), now: time.Date(2026, 3, 4, 3, 0, 0, 0, time.UTC)}
 }
 
-func (w *teller) write(service, cause string, d event.Data) string { return w.by("supd", service, cause, d) }
+func (w *teller) write(service, cause string, d event.Data) string {
+	return w.by("supd", service, cause, d)
+}
 
 func (w *teller) by(actor, service, cause string, d event.Data) string {
 	w.seq++

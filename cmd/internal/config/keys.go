@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supd/cmd/internal/spelling"
 	"supd/journal/event"
 )
 
@@ -23,7 +24,7 @@ var merged = map[string]bool{"include": true, "defaults": true, "service": true}
 // rootKeys are the keys of a file.
 func (l *loader) rootKeys() []key {
 	s := l.set
-	return []key{
+	keys := []key{
 		{"include", l.checkInclude},
 
 		{"supd.node", node(&s.Supd.Node)},
@@ -35,8 +36,6 @@ func (l *loader) rootKeys() []key {
 		{"control.admin_group", groupID(&s.Control.AdminGroup, &s.Control.AdminGID)},
 		{"control.read_group", groupID(&s.Control.ReadGroup, &s.Control.ReadGID)},
 
-		{"listen", notBuilt},
-
 		{"journal.sync", oneOf(&s.Journal.Sync, "always", "interval")},
 		{"journal.max_records", integer(&s.Journal.MaxRecords, 1000, math.MaxInt64)},
 		{"journal.max_size", size(&s.Journal.MaxSize, 1<<20)},
@@ -47,12 +46,13 @@ func (l *loader) rootKeys() []key {
 		{"output.max_total", size(&s.Output.MaxTotal, 1<<20)},
 
 		{"start.concurrency", integer(&s.Start.Concurrency, 1, 1024)},
-		{"start.rate", notBuilt},
-		{"start.burst", notBuilt},
+		{"start.rate", float(&s.Start.Rate, 0, 1e6)},
+		{"start.burst", integer(&s.Start.Burst, 1, 1<<20)},
 
 		{"defaults", l.readDefaults},
 		{"service", l.readServices},
 	}
+	return append(keys, l.listenKeys()...)
 }
 
 // builtin are the values of a file that sets nothing.
@@ -63,7 +63,7 @@ func builtin(h Host) *Set {
 		Control:  Control{Mode: 0o660},
 		Journal:  Journal{Sync: "always", MaxRecords: 1_000_000, MaxSize: 1 << 30, RunLog: 16 << 20, Inbox: 1024},
 		Output:   Output{MaxTotal: 4 << 30},
-		Start:    Start{Concurrency: max(2, h.CPUs)},
+		Start:    Start{Concurrency: max(2, h.CPUs), Burst: 100},
 		Services: []Service{},
 	}
 }
@@ -105,27 +105,30 @@ func serviceKeys(s *settings) []key {
 		{"output.max_files", integer(&p.Output.MaxFiles, 1, 100_000)},
 		{"output.max_age", duration(&p.Output.MaxAge)},
 		{"output.on_full", oneOf(&p.Output.OnFull, "block", "drop")},
-		{"output.compress", builtOnly(&p.Output.Compress, "none", "gzip")},
+		{"output.compress", oneOf(&p.Output.Compress, "none", "gzip")},
 
-		{"limits.memory", notBuilt},
-		{"limits.cpu_quota", notBuilt},
-		{"limits.pids", notBuilt},
+		{"limits.memory", s.readMemory},
+		{"limits.cpu_quota", s.readCPUQuota},
+		{"limits.pids", s.readPIDs},
 		{"nice", integer(&p.Nice, -20, 19)},
 		{"oom_score_adj", integer(&p.OOMScoreAdj, -1000, 1000)},
 
-		{"type", builtOnly(new(string), "simple", "oneshot")},
-		{"remain", falseOnly},
-		{"after", notBuilt},
-		{"requires", notBuilt},
-		{"wants", notBuilt},
-		{"conflicts", notBuilt},
-		{"groups_of", notBuilt},
-		{"priority", notBuilt},
-		{"ready", notBuilt},
-		{"health", notBuilt},
-		{"start_timeout", notBuilt},
-		{"watchdog", notBuilt},
-		{"hooks", notBuilt},
+		{"type", oneOf(&p.Type, event.TypeSimple, event.TypeOneshot)},
+		{"remain", boolean(&p.Remain)},
+		{"after", s.readDependencies(&p.After)},
+		{"requires", s.readDependencies(&p.Requires)},
+		{"wants", s.readDependencies(&p.Wants)},
+		{"conflicts", s.readNames(&p.Conflicts)},
+		{"groups_of", s.readNames(&p.GroupsOf)},
+		{"priority", integer(&p.Priority, -1000, 1000)},
+		{"ready", s.readReady},
+		{"health", s.readHealth},
+		{"start_timeout", positive(&p.StartTimeout)},
+		{"watchdog", duration(&p.Watchdog)},
+		{"hooks.pre_start", s.readHook(event.HookPreStart, &p.Hooks.PreStart)},
+		{"hooks.post_start", s.readHook(event.HookPostStart, &p.Hooks.PostStart)},
+		{"hooks.pre_stop", s.readHook(event.HookPreStop, &p.Hooks.PreStop)},
+		{"hooks.post_stop", s.readHook(event.HookPostStop, &p.Hooks.PostStop)},
 	}
 	for _, r := range resources {
 		keys = append(keys, key{"limits." + r.name, s.readLimit(r.name, r.number)})
@@ -206,9 +209,21 @@ func (l *loader) unknown(f *field, section, prefix string, keys []key) {
 			hint = "did you mean `" + k.name + "`?"
 		}
 	}
-	if n := nearest(f.name, near); n != "" {
+	known := func(name string) bool {
+		k, isGroup := lookup(keys, name)
+		return k != nil || isGroup
+	}
+	words := foreign
+	if section == "" {
+		words = foreignTables
+	}
+	k, isGroup := lookup(serviceKeys(&settings{}), f.name)
+	switch n := spelling.Nearest(f.name, near); {
+	case foreignHint(words, f.name, known) != "":
+		hint = foreignHint(words, f.name, known)
+	case n != "":
 		hint = "did you mean `" + prefix + n + "`?"
-	} else if k, isGroup := lookup(serviceKeys(&settings{}), f.name); section == "" && prefix == "" && (k != nil || isGroup) {
+	case section == "" && prefix == "" && (k != nil || isGroup):
 		hint = "what belongs to one service goes below [service.NAME], what belongs to all below [defaults]"
 	}
 	where := ""

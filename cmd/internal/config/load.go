@@ -33,9 +33,11 @@ func Load(path string, host Host) (*Set, []Problem) {
 	for _, t := range trees {
 		l.decode(t, "", "", keys, found)
 	}
+	l.checkListen(found)
 	for _, p := range l.pending {
 		l.service(p)
 	}
+	l.checkGraph()
 	slices.SortFunc(l.set.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 
 	problems := l.problems.sorted()
@@ -57,10 +59,13 @@ type loader struct {
 	main    *source   // the one whose include counts
 	cut     bool      // a syntax error hides the rest of a file
 
+	listen struct{ open string } // an address off the loopback that supd would listen on
+
 	inherited map[string]string
 	defaults  *settings
 	pending   []pending
 	names     map[string]claim
+	nodes     []*member               // of the graph, one for each service as it is written
 	envFiles  map[string][]assignment // by path
 }
 
