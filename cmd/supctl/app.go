@@ -79,7 +79,8 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
 		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
-		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
+		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.whyCmd(), a.historyCmd(),
+		a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
 		manual.Command(func(err error) error { return err }),
 	)
 	return root

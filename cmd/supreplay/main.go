@@ -122,8 +122,8 @@ Moments are written as
 		return src, err
 	}
 	root.AddCommand(
-		timelineCommand(open, time.Now), atCommand(open, time.Now),
-		verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
+		timelineCommand(open, time.Now), whyCommand(open, time.Now), atCommand(open, time.Now), diffCommand(open, time.Now),
+		stepCommand(open, time.Now), verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
 		manual.Command(func(err error) error { return &coded{exitcode.Failed, err} }),
 	)
 	return root, func() {

@@ -23,6 +23,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("SUPREPLAY_TEST_MAIN") != "" { // the child of TestStepOnATerminal
+		main()
+		return
+	}
 	testscript.Main(m, map[string]func(){"supreplay": main})
 }
 

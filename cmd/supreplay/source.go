@@ -28,10 +28,10 @@ type records interface {
 
 // source is a journal that is read, and what is beside it.
 type source struct {
-	name   string // for people: a folder, a file, a socket
-	folder string // state folder; empty if it is not readable from here
-	nodeID string // empty if it is not known
-	reader records
+	name    string // for people: a folder, a file, a socket
+	folder  string // state folder; empty if it is not readable from here
+	nodeID  string // empty if it is not known
+	reader  records
 	running bool   // a supd is at work on it
 	socket  string // where it answers; empty if that is not known
 	remove  string // temporary folder
