@@ -81,9 +81,10 @@ type Recovered struct {
 	Identity Identity
 	Boot     string
 	Base     Base // State is nil if there is none; Link is where Records begin
-	// Records are those behind Base, in order, the chain checked. They end
-	// with the first error. They can be read once, before Start; when they
-	// come from JOURNAL, the context given to Open bounds the reading.
+	// Records are those behind Base, in order, the chain checked. A *HoleError
+	// stands where some are missing, and the records go on behind it; any other
+	// error is their end. They can be read once, before Start; when they come
+	// from JOURNAL, the context given to Open bounds the reading.
 	Records iter.Seq2[event.Encoded, error]
 	End     Link   // of the last of Records
 	Cut     string // what a torn append left in the run log; "" if clean
@@ -103,6 +104,8 @@ type Journal struct {
 	server   *natsServer
 	log      *runLog // nil until the first Compact after a reboot
 	q        *queue
+	examiner *examiner
+	lost     *event.JournalDamagedData // the run log could not be used; told by Start
 
 	mu     sync.Mutex // guards the next three
 	stream *jetStream // once open
@@ -116,7 +119,7 @@ type Journal struct {
 
 // Open takes the state folder and recovers what was recorded. With a run log
 // of this boot it waits for no disk but the small reads of lock and node.json;
-// otherwise it opens JOURNAL and waits until ctx ends.
+// otherwise it reads JOURNAL's block files. JetStream is opened after Start.
 func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error) {
 	if err := cfg.fill(); err != nil {
 		return nil, nil, err
@@ -147,6 +150,8 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if j.server, err = startServer(&cfg); err != nil {
 		return nil, nil, err
 	}
+	j.examiner = newExaminer(&cfg, j)
+	j.server.before = j.examiner.examine
 	rec, err := j.recover(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -170,7 +175,10 @@ func (j *Journal) Start() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	j.stop, j.done = cancel, make(chan struct{})
-	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, notify: j.cfg.Notify, timeout: publishTimeout}
+	if j.lost != nil {
+		j.damaged(*j.lost)
+	}
+	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, restore: j.restore, notify: j.cfg.Notify, timeout: publishTimeout}
 	go func() {
 		defer close(j.done)
 		if j.cfg.Safe && !j.beSafe(ctx) {
@@ -311,7 +319,12 @@ func (j *Journal) Compact(base Base) error {
 	j.log = log
 	// From here on a missing run log in this boot is a loss, and shows.
 	j.identity.Boot = j.boot
-	return storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity)
+	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
+		// A disk that is full after a reboot keeps nobody from starting (P5):
+		// what is lost is that a run log which disappears would show.
+		j.cfg.Log.Warn("cannot note this boot", "error", err)
+	}
+	return nil
 }
 
 // Pressure is how full the run log is with what cannot be freed yet, 0 to 1.

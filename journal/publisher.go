@@ -20,6 +20,11 @@ type Notify struct {
 	Degraded func(why string, since time.Time)
 	// Healed ends what Degraded began, once all that had piled up is durable.
 	Healed func(duration time.Duration, records int, method string)
+	// Damaged is called when JOURNAL or the run log turned out to be damaged,
+	// once for each place, after what could be read was saved. A base should be
+	// appended, so that a fold can start behind the damage. It may be called by
+	// Start and by another goroutine than the rest.
+	Damaged func(event.JournalDamagedData)
 	// Forked is called at most once, with an error that wraps ErrFork. Nothing
 	// becomes durable any more.
 	Forked func(err error)
@@ -31,7 +36,8 @@ type Notify struct {
 type publisher struct {
 	open    func(ctx context.Context) (Stream, error)
 	q       *queue
-	mark    func(Link) // notes durability in the run log
+	mark    func(Link)           // notes durability in the run log
+	restore func(end Link) error // goes on where JOURNAL ends before what was durable
 	notify  Notify
 	timeout time.Duration // of one call to the stream
 
@@ -127,14 +133,26 @@ func (p *publisher) settle(ctx context.Context) error {
 		return err
 	}
 	before := p.q.durableLink()
-	if err := p.q.settle(tail.Link); err != nil {
+	if err := p.agree(tail.Link); err != nil {
 		return err
 	}
 	p.tail, p.settled = tail, true
-	if tail.Link != before {
+	if tail.Link.Seq > before.Seq {
 		p.advanced(tail.Link)
 	}
 	return nil
+}
+
+// agree compares the end of JOURNAL with what is known here.
+func (p *publisher) agree(end Link) error {
+	err := p.q.settle(end)
+	if !errors.Is(err, errLost) {
+		return err
+	}
+	if err = p.restore(end); errors.Is(err, ErrFork) {
+		p.q.stop(err)
+	}
+	return err
 }
 
 func (p *publisher) advanced(link Link) {

@@ -28,6 +28,7 @@ func (j *Journal) recover(ctx context.Context) (*Recovered, error) {
 		rec, err := j.fromJournal(ctx)
 		if err == nil && j.identity.Boot == j.boot {
 			rec.Lost = "the run log of this boot is gone"
+			j.lost = &event.JournalDamagedData{File: j.path, Seqs: []event.SeqRange{}, Why: rec.Lost + "; what was kept and not yet durable is lost"}
 		}
 		return rec, err
 	case errors.Is(err, errFormat), errors.Is(err, ErrChain):
@@ -35,10 +36,10 @@ func (j *Journal) recover(ctx context.Context) (*Recovered, error) {
 		if e := os.Rename(j.path, aside); e != nil {
 			return nil, fmt.Errorf("cannot set damaged run log aside: %w", errors.Join(e, err))
 		}
-		j.cfg.Log.Error("run log is damaged and set aside", "error", err, "evidence", aside)
 		rec, e := j.fromJournal(ctx)
 		if e == nil {
 			rec.Lost = err.Error()
+			j.lost = &event.JournalDamagedData{File: j.path, Seqs: []event.SeqRange{}, Evidence: aside, Why: rec.Lost + "; what was kept and not yet durable is lost"}
 		}
 		return rec, e
 	}
@@ -86,29 +87,6 @@ func (j *Journal) resized(log *runLog, got found) (*runLog, error) {
 	}
 	other.hand, other.deaths, other.last = log.hand, log.deaths, log.last
 	return other, errors.Join(other.writeInHand(), log.close())
-}
-
-func (j *Journal) fromJournal(ctx context.Context) (*Recovered, error) {
-	// Safe mode makes no difference here: without a run log the state is in
-	// JOURNAL alone.
-	if _, err := j.openStream(ctx); err != nil {
-		return nil, err
-	}
-	s := j.stream
-	end, err := s.Last(ctx)
-	if err != nil {
-		return nil, err
-	}
-	base, err := s.newestBase(ctx)
-	if err != nil {
-		return nil, err
-	}
-	j.q = newQueue(end.Link)
-	rec := &Recovered{Source: FromJournal, Base: base.base, End: end.Link, Records: s.records(ctx, base.first, base.base.Link, end)}
-	if end.Position == 0 {
-		rec.Source = FromNothing
-	}
-	return rec, nil
 }
 
 func list(recs []event.Encoded) iter.Seq2[event.Encoded, error] {

@@ -14,6 +14,7 @@ import (
 
 	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/journal/event"
 )
 
@@ -60,15 +61,16 @@ status: 3 some are not up, 4 some are unknown.`,
   supctl logs -f web
   supctl events --since 10m --service web`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("a verb is missing")
 			}
-			return usage("%q is no verb of supctl", args[0])
+			return unknownVerb(cmd, args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
+	root.CompletionOptions.DisableDefaultCmd = true // ours knows how to be installed
 	root.PersistentFlags().StringVar(&a.socket, "socket", "", "supd's `socket` or URL (default: SUPD_SOCKET, else the runtime folder's)")
 	root.PersistentFlags().StringVar(&a.network.NKey, "nkey", os.Getenv("SUPD_NKEY"), "seed `file` of the nkey to connect with over the network")
 	root.PersistentFlags().StringVar(&a.network.CA, "tlsca", os.Getenv("SUPD_TLSCA"), "`file` of the authorities that sign supd's certificate")
@@ -77,7 +79,8 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
 		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
-		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
+		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
+		manual.Command(func(err error) error { return err }),
 	)
 	return root
 }

@@ -11,6 +11,7 @@ import (
 
 	"supd/cmd/internal/version"
 	"supd/journal/event"
+	"supd/projector/timeline"
 )
 
 func (a *app) infoCmd() *cobra.Command {
@@ -49,7 +50,7 @@ func (a *app) showInfo(i event.Info) error {
 	for _, k := range slices.Sorted(maps.Keys(i.Kernel)) {
 		rows = append(rows, []string{k, i.Kernel[k]})
 	}
-	return writeTable(a.out, rows, false)
+	return a.writeLines(timeline.Fit(rows, 0)) // values are sentences: none is cut
 }
 
 func (a *app) dumpCmd() *cobra.Command {

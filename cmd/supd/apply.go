@@ -212,7 +212,7 @@ func (e *engine) use(c *executor.Core, digest string) {
 	}
 	before := e.set
 	e.set, e.launches = r.set, r.launches
-	setLogLevel(r.set.Supd.LogLevel)
+	setLog(r.set.Supd.LogLevel, r.set.Supd.LogFormat)
 	c.SetConcurrency(r.set.Start.Concurrency)
 	if e.bridge != nil {
 		e.bridge.SetAccess(e.access())
@@ -249,14 +249,28 @@ func (e *engine) tellAll(s *projector.State) {
 }
 
 // loggerSettings are what the logger is told about all output, under no
-// service's name. What it was started with may be older.
+// service's name, and the keeper on the way. What they were started with may
+// be older.
 type loggerSettings struct {
-	MaxTotal int64  `json:"max_total"`
-	LogLevel string `json:"log_level"`
+	MaxTotal  int64  `json:"max_total"`
+	LogLevel  string `json:"log_level"`
+	LogFormat string `json:"log_format"`
+	Console   string `json:"console"` // as in keeperArgs
+}
+
+// keeperSettings takes what of them concerns the keeper: its own log.
+func keeperSettings(data []byte) {
+	var s loggerSettings
+	if json.Unmarshal(data, &s) == nil {
+		setLog(s.LogLevel, s.LogFormat)
+	}
 }
 
 func (e *engine) tellLogger() {
-	b, err := event.Marshal(loggerSettings{MaxTotal: e.set.Output.MaxTotal, LogLevel: e.set.Supd.LogLevel})
+	b, err := event.Marshal(loggerSettings{
+		MaxTotal: e.set.Output.MaxTotal, LogLevel: e.set.Supd.LogLevel, LogFormat: e.set.Supd.LogFormat,
+		Console: consoleMode(e.set, e.args.Single, e.args.Watched),
+	})
 	if err == nil {
 		err = e.client.Settings("", b)
 	}

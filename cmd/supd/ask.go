@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,14 +89,19 @@ func (e *engine) askStatus(ctx context.Context, r control.Request) (any, error) 
 	}
 	reply := event.StatusReply{Services: []event.ServiceStatus{}, Unknown: []string{}}
 	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		if len(q.Patterns) == 0 {
-			reply.Services = timeline.Status(s)
-			return
+		names, unknown := slices.Sorted(maps.Keys(s.Services)), []string(nil)
+		if len(q.Patterns) > 0 {
+			names, unknown = policy.Resolve(s, q.Patterns)
 		}
-		names, unknown := policy.Resolve(s, q.Patterns)
 		reply.Unknown = append(reply.Unknown, unknown...)
+		if len(unknown) > 0 {
+			reply.Near = policy.Near(s, unknown[0])
+		}
 		for _, name := range names {
 			reply.Services = append(reply.Services, timeline.ServiceStatus(s.Services[name]))
+		}
+		if q.Waits {
+			reply.Waits = timeline.Waits(s, names)
 		}
 	})
 	return reply, err

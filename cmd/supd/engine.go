@@ -19,6 +19,7 @@ import (
 	"supd/cmd/internal/exitcode"
 	"supd/executor"
 	"supd/executor/keeper"
+	"supd/executor/policy"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -138,7 +139,7 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
 		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
 		Log:    e.log,
-		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked},
+		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
 	}
 	if set.Journal.Sync == "interval" {
 		cfg.SyncInterval = 200 * time.Millisecond
@@ -154,9 +155,23 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 			return nil, 0, 0, "", err
 		}
 	}
+	broken := false
 	for r, err := range rec.Records {
+		var hole *journal.HoleError
+		if errors.As(err, &hole) {
+			e.log.Error("the state is rebuilt across a hole in the journal", "error", hole)
+			broken = true
+			if s, err = projector.Parse(s.Canonical(), hole.After.Seq, hole.After.Hash); err == nil {
+				continue
+			}
+		}
 		if err == nil {
 			err = s.Apply(r)
+		}
+		if broken && errors.Is(err, projector.ErrImpossible) {
+			// It speaks of something that went with the hole: what it says
+			// is lost as well, what comes after it is not.
+			s, err = projector.Parse(s.Canonical(), r.Record.Seq, r.Hash)
 		}
 		if err != nil {
 			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
@@ -182,7 +197,7 @@ func (e *engine) configuration(s *projector.State) error {
 		return err
 	}
 	e.configs = newConfigurator(startup)
-	defer func() { setLogLevel(e.set.Supd.LogLevel) }()
+	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
@@ -366,6 +381,19 @@ func (e *engine) degraded(why string, since time.Time) {
 func (e *engine) healed(d time.Duration, records int, method string) {
 	e.setHealth("ok")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
+}
+
+// damaged records what was found, and a base behind it, at which a fold of
+// JOURNAL can start again (R9). The goroutine ends with the loop.
+func (e *engine) damaged(d event.JournalDamagedData) {
+	go func() {
+		_ = e.loop.Do(context.Background(), func(c *executor.Core) error {
+			if err := c.Step(policy.Note{Data: d}); err != nil {
+				return err
+			}
+			return c.Step(policy.Base{})
+		})
+	}()
 }
 
 func (e *engine) forked(err error) {

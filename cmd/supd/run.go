@@ -68,24 +68,6 @@ it keeps state in folders of its own, run-PID, and removes them at the end.`,
 	return cmd
 }
 
-func checkCommand() *cobra.Command {
-	path := folders.Config()
-	cmd := &cobra.Command{
-		Use: "check", Short: "Check a configuration and do nothing", Args: cobra.NoArgs,
-		Example: "  supd check -c ./supd.toml",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			set, err := load(path)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d services\n", path, len(set.Services))
-			return nil
-		},
-	}
-	cmd.Flags().StringVarP(&path, "config", "c", path, "configuration file or folder")
-	return cmd
-}
-
 // load reads a configuration and prints what is wrong with it.
 func load(path string) (*config.Set, error) {
 	host, err := thisHost()
@@ -103,7 +85,16 @@ func load(path string) (*config.Set, error) {
 }
 
 // thisHost is what configurations are resolved against.
-func thisHost() (config.Host, error) { return config.ThisHost(originalLimits()) }
+func thisHost() (config.Host, error) {
+	host, err := config.ThisHost(originalLimits())
+	if err != nil {
+		return host, err
+	}
+	if host.Controllers, err = keeper.Controllers(""); err != nil {
+		host.NoController = err.Error() // it matters to those alone who set such a limit
+	}
+	return host, nil
+}
 
 // originalLimits are the limits that Go changed before main: services get
 // them as supd was started.
@@ -235,8 +226,9 @@ func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File
 		Places: at, LockFD: int(lock.Fd()), SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
 		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
 		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
-		Single: len(how.command) > 0, Private: how.private, Console: consoleMode(set, len(how.command) > 0),
+		Single: len(how.command) > 0, Private: how.private, Watched: watched(),
 	}
+	args.Console = consoleMode(set, args.Single, args.Watched)
 	b, err := json.Marshal(args)
 	if err != nil {
 		return err
@@ -269,6 +261,7 @@ type keeperArgs struct {
 	Output     string
 	MaxTotal   int64
 	Console    string   // how service output is copied to supd's own
+	Watched    bool     `json:",omitempty"` // the console's auto is on
 	Single     bool     `json:",omitempty"` // the one service main; supd ends with it
 	Private    []string `json:",omitempty"` // folders to remove after an orderly end
 }
@@ -312,10 +305,10 @@ func keeperMain(argv []string) int {
 		finish = consoleFinish // a pipe's reader is to get the whole output
 	}
 	return keeper.Run(keeper.Config{
-		FinishLimit: finish,
-		EngineArgs:  []string{"supd", modeEngine, string(b)},
-		LoggerArgs:  []string{"supd", modeLogger, string(b)},
-		RuntimeDir:  a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
+		FinishLimit: finish, Settings: keeperSettings,
+		EngineArgs: []string{"supd", modeEngine, string(b)},
+		LoggerArgs: []string{"supd", modeLogger, string(b)},
+		RuntimeDir: a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
 		SocketPath: filepath.Join(a.Places.Runtime, folders.SocketName),
 		CgroupName: a.CgroupName, Version: versionText, Log: newLog(a, modeKeeper),
 	})

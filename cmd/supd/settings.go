@@ -18,8 +18,8 @@ type setting struct {
 var settings = []setting{
 	{"supd.node", func(s *config.Set) any { return s.Supd.Node }, false},
 	{"supd.log_level", func(s *config.Set) any { return s.Supd.LogLevel }, true},
-	{"supd.log_format", func(s *config.Set) any { return s.Supd.LogFormat }, false},
-	{"supd.console", func(s *config.Set) any { return s.Supd.Console }, false},
+	{"supd.log_format", func(s *config.Set) any { return s.Supd.LogFormat }, true},
+	{"supd.console", func(s *config.Set) any { return s.Supd.Console }, true},
 	{"control.mode", func(s *config.Set) any { return s.Control.Mode }, true},
 	{"control.admin_group", func(s *config.Set) any { return s.Control.AdminGID }, true},
 	{"control.read_group", func(s *config.Set) any { return s.Control.ReadGID }, true},

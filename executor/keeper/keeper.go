@@ -37,7 +37,10 @@ type Config struct {
 	// FinishLimit is how long the logger may take to finish before it is killed;
 	// zero is 5 s.
 	FinishLimit time.Duration
-	Log         *slog.Logger // nil is slog.Default()
+	// Settings, if not nil, is shown what the engine sends to the logger under no
+	// service's name. It is called on the loop's goroutine and must not wait.
+	Settings func(data []byte)
+	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
 }
@@ -77,7 +80,10 @@ type keeper struct {
 	out      outbox
 	feed     feed
 	scanner  scanner
+	tasks    map[string][]*slot // hooks and probes, by the instance they run for
+	granted  []uint32           // users who may write to the notify socket, sorted
 	listener int
+	notify   int // the notify socket, given to every engine
 	memory   int // given to every engine
 
 	hostSignals []wire.HostSignal // not dealt with by the engine yet
@@ -93,7 +99,7 @@ type keeper struct {
 // the whole process (child subreaper, signals, umask, threads), reaps every
 // child, and must be alone: nothing else in the process may wait for children.
 func Run(cfg Config) int {
-	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, memory: -1}
+	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, notify: -1, memory: -1}
 	if k.log == nil {
 		k.log = slog.Default()
 	}
@@ -146,6 +152,9 @@ func (k *keeper) start() error {
 	if k.listener, err = listen(k.cfg.SocketPath, k.cfg.SocketMode); err != nil {
 		return err
 	}
+	if k.notify, err = listenNotify(NotifyPath(k.cfg.SocketPath)); err != nil {
+		return err
+	}
 	go k.children.reap()
 	k.workers()
 	k.introduce()
@@ -192,7 +201,8 @@ func (k *keeper) introduce() {
 		return
 	}
 	k.info.Cgroup = path
-	k.info.Features |= features
+	k.info.Features |= features | enableControllers(path)
+	k.endForeignTasks(path)
 }
 
 // tryCgroup makes sure that the kernel and its rules permit to start in a cgroup.
@@ -293,6 +303,10 @@ func (k *keeper) stop() {
 	if k.listener >= 0 {
 		closeAll(&k.listener)
 		_ = os.Remove(k.cfg.SocketPath)
+	}
+	if k.notify >= 0 {
+		closeAll(&k.notify)
+		_ = os.Remove(NotifyPath(k.cfg.SocketPath))
 	}
 	if k.info.Cgroup != "" {
 		_ = unix.Rmdir(k.info.Cgroup) // fails if instances are left, rightly

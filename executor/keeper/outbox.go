@@ -91,7 +91,7 @@ func (k *keeper) table() {
 			ops = append(ops, &copied)
 			op.dirty = false
 		}
-		if s.mute && s.settled() {
+		if s.mute && s.settled() && !s.live() {
 			k.remove(s)
 		}
 	}

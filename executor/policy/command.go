@@ -227,15 +227,23 @@ func matches(pattern, name string, v *projector.Service) bool {
 
 func unknownText(s *projector.State, unknown []string) string {
 	text := "no service " + strings.Join(unknown, ", ")
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Services)), func(n string) bool { return s.Services[n].Removed })
-	if near := nearest(unknown[0], names); near != "" {
+	if near := Near(s, unknown[0]); near != "" {
 		return text + fmt.Sprintf("; did you mean %s?", near)
 	}
-	if len(names) == 0 {
+	if len(present(s)) == 0 {
 		return text + "; no services are defined"
 	}
 	return text
 }
+
+// present are the services that are not removed, sorted.
+func present(s *projector.State) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.Services)), func(n string) bool { return s.Services[n].Removed })
+}
+
+// Near is the service that a pattern which matches none may have meant, or
+// empty.
+func Near(s *projector.State, pattern string) string { return nearest(pattern, present(s)) }
 
 // nearest finds the name with the smallest edit distance, if it is near
 // enough to be a slip.

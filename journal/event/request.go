@@ -80,6 +80,7 @@ const (
 // StatusRequest asks for services by patterns; none means all.
 type StatusRequest struct {
 	Patterns []string `json:"patterns,omitempty"`
+	Waits    bool     `json:"waits,omitempty"` // give StatusReply.Waits too
 }
 
 // ServiceStatus is one service as people see it. Absent is null, never 0.
@@ -113,6 +114,16 @@ type LastExit struct {
 type StatusReply struct {
 	Services []ServiceStatus `json:"services"`
 	Unknown  []string        `json:"unknown"`
+	Near     string          `json:"near,omitempty"`  // the service that the first unknown pattern may have meant
+	Waits    []ServiceWait   `json:"waits,omitempty"` // sorted by name; only those that are busy with what takes time
+}
+
+// ServiceWait is a service that is stopping or waits to start: since when,
+// and when at the latest that will have an end.
+type ServiceWait struct {
+	Service string     `json:"service"`
+	Since   *time.Time `json:"since"`
+	Until   *time.Time `json:"until"`
 }
 
 // ResultRequest asks for the outcome of a command by id.

@@ -177,12 +177,29 @@ func (l *loader) candidates(s *settings, x execText, program string, env environ
 			}
 		}
 	}
+	unusable := ""
 	for _, p := range paths {
-		if info, err := l.host.stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		info, err := l.host.stat(p)
+		switch {
+		case err != nil:
+		case info.Mode().IsRegular() && info.Mode()&0o111 != 0:
 			return paths
+		case unusable == "":
+			unusable = p
 		}
 	}
-	l.warning(x.at, "", "program not found (yet): `%s`", x.words[0].written)
+	written, shown := x.words[0].written, unusable
+	if x.words[0].variable() {
+		shown = written // what ${NAME} stands for may be a secret (P10)
+	}
+	switch info, err := l.host.stat(unusable); {
+	case unusable == "":
+		l.warning(x.at, "", "program not found (yet): `%s`", written)
+	case err == nil && info.IsDir():
+		l.warning(x.at, "", "program is a folder: `%s`", shown)
+	default:
+		l.warning(x.at, "chmod +x "+shown, "program is not executable (yet): `%s`", shown)
+	}
 	return paths
 }
 

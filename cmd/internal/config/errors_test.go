@@ -75,7 +75,7 @@ func TestProblems(t *testing.T) {
 		"program empty":    {"[service.web]\ncommand = ['', 'x']", "2:11: `command` must name a program, and its first word is empty"},
 		"argument long":    {"[service.web]\ncommand = ['app', '" + long + "']", "2:11: `command` has an argument that is longer than the kernel takes (128 KiB)"},
 		"program missing":  {"[service.web]\ncommand = 'absent --x'", "2:11: warning: program not found (yet): `absent`"},
-		"not executable":   {"[service.web]\ncommand = '/usr/bin/data'", "2:11: warning: program not found (yet): `/usr/bin/data`"},
+		"not executable":   {"[service.web]\ncommand = '/usr/bin/data'", "2:11: warning: program is not executable (yet): `/usr/bin/data`"},
 		"single quote":     {commandLine(`app "a' `), "2:11: `command`: a double quote is not closed"},
 		"double quote":     {commandLine(`app 'a" `), "2:11: `command`: a single quote is not closed"},
 		"backslash":        {commandLine(`app \`), "2:11: `command`: a backslash at the end escapes nothing"},
@@ -155,21 +155,13 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestNotBuilt refuses by name what a later version will do.
-func TestNotBuilt(t *testing.T) {
-	_, problems := loadText(service("output.compress = 'gzip'"))
-	want := "/etc/supd/supd.toml:3:19: `output.compress = \"gzip\"` is not supported by this version of supd yet: remove it\n"
-	if d := cmp.Diff(want, Format(problems)); d != "" {
-		t.Error(d)
-	}
-}
-
 // TestHints holds the advice that comes with a fault.
 func TestHints(t *testing.T) {
 	for text, want := range map[string]string{
 		service("restrat = 'never'"): "did you mean `restart`?",
 		service("stop.sginal = 'X'"): "did you mean `stop.signal`?",
 		service("timeout = '5s'"):    "did you mean `stop.timeout`?",
+		service("stop.timeout = 5"):  `write the unit too: "5s"`,
 		service("xyzzy = 1"):         "",
 		"[sevice.web]\ncommand=''":   "did you mean `service`?",
 		"user = 'x'":                 "what belongs to one service goes below [service.NAME], what belongs to all below [defaults]",

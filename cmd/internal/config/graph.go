@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"supd/cmd/internal/spelling"
 	"supd/journal/event"
 )
 
@@ -161,7 +162,7 @@ func (g *graph) one(n *member, key string, d named) {
 		g.l.problem(d.at, "groups stand for services in commands only: name the services", "`%s`: %s is a group", key, d.name)
 	case other == nil:
 		hint := ""
-		if near := nearest(d.name, g.names); near != "" {
+		if near := spelling.Nearest(d.name, g.names); near != "" {
 			hint = "did you mean " + near + "?"
 		}
 		g.l.problem(d.at, hint, "`%s`: no service %q", key, d.name)

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supd/cmd/internal/spelling"
 	"supd/journal/event"
 )
 
@@ -104,7 +105,7 @@ func serviceKeys(s *settings) []key {
 		{"output.max_files", integer(&p.Output.MaxFiles, 1, 100_000)},
 		{"output.max_age", duration(&p.Output.MaxAge)},
 		{"output.on_full", oneOf(&p.Output.OnFull, "block", "drop")},
-		{"output.compress", builtOnly(&p.Output.Compress, "none", "gzip")},
+		{"output.compress", oneOf(&p.Output.Compress, "none", "gzip")},
 
 		{"limits.memory", s.readMemory},
 		{"limits.cpu_quota", s.readCPUQuota},
@@ -208,9 +209,21 @@ func (l *loader) unknown(f *field, section, prefix string, keys []key) {
 			hint = "did you mean `" + k.name + "`?"
 		}
 	}
-	if n := nearest(f.name, near); n != "" {
+	known := func(name string) bool {
+		k, isGroup := lookup(keys, name)
+		return k != nil || isGroup
+	}
+	words := foreign
+	if section == "" {
+		words = foreignTables
+	}
+	k, isGroup := lookup(serviceKeys(&settings{}), f.name)
+	switch n := spelling.Nearest(f.name, near); {
+	case foreignHint(words, f.name, known) != "":
+		hint = foreignHint(words, f.name, known)
+	case n != "":
 		hint = "did you mean `" + prefix + n + "`?"
-	} else if k, isGroup := lookup(serviceKeys(&settings{}), f.name); section == "" && prefix == "" && (k != nil || isGroup) {
+	case section == "" && prefix == "" && (k != nil || isGroup):
 		hint = "what belongs to one service goes below [service.NAME], what belongs to all below [defaults]"
 	}
 	where := ""

@@ -130,24 +130,16 @@ func oneOf(to *string, options ...string) reader {
 	}
 }
 
-// builtOnly accepts of an enumeration what works already.
-func builtOnly(to *string, built string, planned ...string) reader {
-	all := oneOf(to, append([]string{built}, planned...)...)
-	return func(c *cell) {
-		if c.v.kind == aString && slices.Contains(planned, c.v.text) {
-			c.l.problem(c.v.at, "", "`%s = %q` is not supported by this version of supd yet: remove it", c.key, c.v.text)
-			return
-		}
-		all(c)
-	}
-}
-
 // duration reads a time span; the integer 0 is one, all others need a unit.
 func duration(to *event.Duration) reader {
 	text := parsed(to, parseDuration, `a duration such as "10s"`)
 	return func(c *cell) {
 		if c.v.kind == anInt && c.v.text == "0" {
 			*to = 0
+			return
+		}
+		if c.v.kind == anInt {
+			c.wrong(fmt.Sprintf("write the unit too: %q", c.v.text+"s"), "must be a string, not %s", c.v.kind)
 			return
 		}
 		text(c)

@@ -43,6 +43,9 @@ const (
 
 	// Logger to keeper.
 	KindDrained
+
+	// Engine to keeper.
+	KindGrant
 )
 
 // kinds holds what is known about each kind: its name, a fresh message, and how
@@ -72,6 +75,7 @@ var kinds = [...]struct {
 	KindAttach:         {"attach", func() Message { return new(Attach) }, 1},
 	KindFinish:         {"finish", func() Message { return new(Finish) }, 0},
 	KindDrained:        {"drained", func() Message { return new(Drained) }, 0},
+	KindGrant:          {"grant", func() Message { return new(Grant) }, 0},
 }
 
 // String returns the kind's name.
