@@ -33,9 +33,13 @@ type Config struct {
 	Clock    Clock
 	Source   string // of records: supd/<node>/<node id>
 
-	Inbox       int    // open commands; beyond it a command is answered busy
-	Concurrency int    // spawns in flight
-	Poisoned    string // id of a command that killed the engine twice (R12)
+	Inbox       int // open commands; beyond it a command is answered busy
+	Concurrency int // spawns in flight
+	// Prober, if not nil, is told what to find out; NotifySocket is where services
+	// speak for themselves, empty if they cannot.
+	Prober       Prober
+	NotifySocket string
+	Poisoned     string // id of a command that killed the engine twice (R12)
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.
 	Use func(c *Core, digest string)
@@ -62,6 +66,8 @@ type Core struct {
 		seq  event.Seq // of its record: it ends when this is durable
 		from event.Seq // what was durable before it; 0: not told yet
 		mono int64     // when it began; 0: an earlier engine opened it
+		to   event.Seq // what was durable when all had caught up
+		calm int64     // when it ends if nothing is late until then; 0: not caught up
 	}
 }
 
@@ -233,8 +239,8 @@ func (c *Core) dropUndurable() error {
 	return nil
 }
 
-// SetDurable tells that all records up to seq are durable. It ends a degraded
-// time when everything up to its beginning is.
+// SetDurable tells that all records up to seq are durable. A degraded time ends
+// a while after everything up to its beginning is.
 func (c *Core) SetDurable(seq event.Seq) error {
 	c.now = c.Clock.Now()
 	c.durable = max(c.durable, seq)
@@ -242,14 +248,8 @@ func (c *Core) SetDurable(seq event.Seq) error {
 		c.degraded.from = c.durable
 	}
 	c.release()
-	if !c.Config.State.Supd.Degraded || c.durable < c.degraded.seq {
-		return c.failed
-	}
-	d := event.JournalHealedData{Records: int(c.durable - c.degraded.from), Method: "caught-up"}
-	if c.degraded.mono > 0 {
-		d.Duration = event.Duration(c.now.Mono - c.degraded.mono)
-	}
-	return c.Step(policy.Note{Data: d})
+	c.caughtUp()
+	return c.failed
 }
 
 // Pass lets time pass: due deadlines become ticks, held acts whose time is
@@ -279,6 +279,9 @@ func (c *Core) Next() (wait time.Duration, ok bool) {
 	next := c.timers.next()
 	for _, h := range c.held {
 		next = min(next, h.until)
+	}
+	if c.degraded.calm != 0 && !c.Config.State.Supd.Stopped {
+		next = min(next, c.degraded.calm)
 	}
 	if next == never {
 		return 0, false

@@ -24,6 +24,10 @@ type Config struct {
 	RuntimeDir string // holds the run log if it is tmpfs
 	Node       string // one subject token
 
+	// MemoryFD is a memfd that outlives the engine and holds the run log where
+	// neither the runtime folder nor /dev/shm is tmpfs; 0 if there is none.
+	MemoryFD int
+
 	RunLogSize   int64         // bytes; default 16 MiB, at least MinRunLog
 	MaxRecords   int64         // of JOURNAL; default 1,000,000
 	MaxBytes     int64         // of JOURNAL; default 1 GiB
@@ -144,7 +148,7 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if j.identity, err = loadIdentity(&cfg, j.boot); err != nil {
 		return nil, nil, err
 	}
-	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID); err != nil {
+	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID, cfg.MemoryFD); err != nil {
 		return nil, nil, err
 	}
 	if j.server, err = startServer(&cfg); err != nil {
@@ -308,11 +312,10 @@ func (j *Journal) Compact(base Base) error {
 	if j.log != nil {
 		return j.log.compact(base)
 	}
-	end := j.q.durableLink()
-	if base.Link != end {
+	if end := j.q.end(); base.Link != end {
 		return fmt.Errorf("cannot create run log: base is of record %d, the newest is %d", base.Seq, end.Seq)
 	}
-	log, err := createRunLog(j.path, j.cfg.RunLogSize, j.identity.NodeID, j.boot, base, end, nil)
+	log, err := createRunLog(j.path, j.cfg.RunLogSize, j.identity.NodeID, j.boot, base, j.q.durableLink(), j.q.waiting())
 	if err != nil {
 		return err
 	}
@@ -379,7 +382,12 @@ func (j *Journal) Durable() event.Seq { return j.q.durableLink().Seq }
 func (j *Journal) WaitDurable(ctx context.Context, seq event.Seq) error { return j.q.wait(ctx, seq) }
 
 // RunLogPath is where the run log is, for people.
-func (j *Journal) RunLogPath() string { return j.path }
+func (j *Journal) RunLogPath() string {
+	if inMemory(j.path) {
+		return "memory of the keeper (memfd), lost with it"
+	}
+	return j.path
+}
 
 // InProcessConn opens a connection to the server, which takes connections from
 // Open on, whether or not JetStream's disk answers. Config.Authentication
@@ -425,7 +433,7 @@ func (j *Journal) retire() error {
 	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
 		return err
 	}
-	if err := os.Remove(j.path); err != nil {
+	if err := removePlace(j.path); err != nil {
 		return fmt.Errorf("cannot remove run log: %w", err)
 	}
 	if dir := filepath.Dir(j.path); filepath.Dir(dir) == sharedDir {

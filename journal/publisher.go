@@ -57,7 +57,11 @@ const (
 	publishTimeout = 2 * time.Second
 	degradedAfter  = time.Second
 	backoffFirst   = 20 * time.Millisecond
-	backoffMax     = time.Second
+	// A disk that is well again is found within this and a publish.
+	backoffMax = 400 * time.Millisecond
+	// sickTimeout is the timeout while the store is sick: a plain publish into a
+	// full disk is never answered, and what hangs is found by reading back.
+	sickTimeout = 500 * time.Millisecond
 )
 
 // run works until ctx ends or the journal forks.
@@ -89,7 +93,11 @@ func (p *publisher) run(ctx context.Context) {
 
 // step settles if the end of the stream is in doubt, else publishes the batch.
 func (p *publisher) step(ctx context.Context, batch []event.Encoded) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	timeout := p.timeout
+	if p.settled && p.failures > 0 {
+		timeout = min(timeout, sickTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if !p.settled {
 		return p.settle(ctx)

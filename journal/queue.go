@@ -163,6 +163,27 @@ func (q *queue) wakeWaiters() {
 	q.moved = make(chan struct{})
 }
 
+// end is the newest record in the queue or durable.
+func (q *queue) end() Link {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.recs); n > 0 {
+		return LinkOf(q.recs[n-1])
+	}
+	return q.durable
+}
+
+// waiting are the records in the queue as the run log holds them.
+func (q *queue) waiting() []rawRecord {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var recs []rawRecord
+	for _, e := range q.recs {
+		recs = append(recs, rawRecord{seq: uint64(e.Record.Seq), bytes: e.Bytes})
+	}
+	return recs
+}
+
 // newest is the number of the newest record in the queue or durable.
 func (q *queue) newest() event.Seq {
 	q.mu.Lock()

@@ -103,7 +103,7 @@ func TestBaseErrors(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	for _, bad := range []string{"", "{", `{"version":2}`, `{}`, `[]`} {
+	for _, bad := range []string{"", "{", `{"version":3}`, `{}`, `[]`} {
 		if _, err := Parse([]byte(bad), 1, ""); err == nil {
 			t.Errorf("%q: accepted", bad)
 		}

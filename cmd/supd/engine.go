@@ -20,6 +20,7 @@ import (
 	"supd/executor"
 	"supd/executor/keeper"
 	"supd/executor/policy"
+	"supd/executor/probe"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -38,6 +39,7 @@ type engine struct {
 	args     keeperArgs
 	log      *slog.Logger
 	client   *keeper.Client
+	prober   *probe.Prober
 	journal  *journal.Journal
 	identity journal.Identity
 	boot     string
@@ -62,6 +64,10 @@ type engine struct {
 	health string // of the journal, for info
 }
 
+// engineThreads are what an engine needs with clients, a journal that hangs and
+// a collection under way.
+const engineThreads = 20
+
 func engineMain(argv []string) int {
 	a, safe, err := parseArgs(modeEngine, argv)
 	if err != nil {
@@ -71,6 +77,7 @@ func engineMain(argv []string) int {
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	go keeper.Prewarm(engineThreads)
 	if err := runEngine(a, safe, log); err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
@@ -88,6 +95,9 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if e.prober, err = e.newProber(); err != nil {
+		return err
+	}
 	state, replayed, base, poisoned, err := e.recover(safe)
 	if err != nil {
 		return err
@@ -100,7 +110,7 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use,
+			Use: e.use, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
 		},
 		Host: e.client, Log: log,
 		Engine: event.EngineStartedData{
@@ -137,7 +147,7 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
+		MemoryFD: keeper.MemoryFD, LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
 		Log:    e.log,
 		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
 	}
@@ -214,6 +224,7 @@ func (e *engine) configuration(s *projector.State) error {
 // applies the configuration that supd was started with. No later one does, so
 // an edited file never reaches a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	e.prober.Listen()
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -326,6 +337,7 @@ func openSocket(path string, c config.Control) error {
 // runLoop drives the loop to its end and closes in good order.
 func (e *engine) runLoop() error {
 	err := e.loop.Run(context.Background())
+	e.prober.Close()
 	var quit executor.QuitError
 	if !errors.As(err, &quit) {
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"supd/cmd/internal/exitcode"
+	"supd/executor/keeper"
 	"supd/executor/keeper/wire"
 	"supd/journal/event"
 	"supd/journal/output"
@@ -36,7 +37,11 @@ func loggerMain(argv []string) int {
 	return exitcode.Done
 }
 
+// loggerThreads are what a logger needs while its disk hangs.
+const loggerThreads = 10
+
 func runLogger(a keeperArgs, log *slog.Logger) error {
+	go keeper.Prewarm(loggerThreads)
 	conn, err := wire.NewLoggerConn(wire.LoggerFD)
 	if err != nil {
 		return err

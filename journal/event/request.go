@@ -17,7 +17,7 @@ const (
 	VerbReload   Verb = "reload" // sends reload.signal
 	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
-	VerbScale    Verb = "scale" // sets the count of replicated services; patterns are base names
+	VerbScale    Verb = "scale" // sets counts of replicas: patterns are base names, Args[base] the count
 )
 
 // Names of arguments in CommandRequest.Args.
@@ -25,7 +25,6 @@ const (
 	ArgSignal       = "signal"
 	ArgKeepServices = "keep_services"
 	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
-	ArgCount        = "count"   // of scale
 )
 
 // MaxRequestSize bounds one request in bytes, MaxPatterns its targets.

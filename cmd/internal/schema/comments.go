@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -20,18 +19,21 @@ type Comments struct {
 // ReadComments reads the Go files of a folder, tests excepted.
 func ReadComments(dir string) (Comments, error) {
 	c := Comments{types: map[string]string{}, fields: map[string]string{}}
-	packages, err := parser.ParseDir(token.NewFileSet(), filepath.Clean(dir), func(f fs.FileInfo) bool {
-		return !strings.HasSuffix(f.Name(), "_test.go")
-	}, parser.ParseComments)
-	if err != nil {
-		return c, fmt.Errorf("cannot read the comments of the vocabulary: %w", err)
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		return c, fmt.Errorf("cannot find the vocabulary in %s", dir)
 	}
-	for _, p := range packages {
-		for _, f := range p.Files {
-			for _, d := range f.Decls {
-				if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.TYPE {
-					c.add(g)
-				}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			return c, fmt.Errorf("cannot read the comments of the vocabulary: %w", err)
+		}
+		for _, d := range f.Decls {
+			if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.TYPE {
+				c.add(g)
 			}
 		}
 	}

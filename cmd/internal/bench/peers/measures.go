@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,20 +110,15 @@ func respawns(hogs bool, age time.Duration, kills int) func(*bench, peer) ([]flo
 
 // hog keeps n cores busy until the returned function is called.
 func hog(n int) (end func()) {
-	done := make(chan struct{})
+	var over atomic.Bool
 	for range n {
 		go func() {
 			runtime.LockOSThread()
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+			for !over.Load() {
 			}
 		}()
 	}
-	return func() { close(done) }
+	return func() { over.Store(true) }
 }
 
 func storm(n int) func(*bench, peer) ([]float64, error) {
