@@ -118,7 +118,7 @@ type realRig struct {
 	prober  *probe.Prober
 	journal *memoryJournal
 	loop    *Loop
-	ended   chan error
+	ended   chan struct{}
 	end     func()
 	address string
 	specs   []event.Spec
@@ -195,7 +195,7 @@ func (r *realRig) engine() {
 		r.t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	client, ended := r.client, make(chan error, 1)
+	client, ended := r.client, make(chan struct{})
 	r.prober, err = probe.New(probe.Config{
 		Tell:  func(in policy.Input) { _ = r.loop.Input(context.Background(), in) },
 		Start: func(run probe.Run) error { return client.Park(ProbePark(run, realClock{}.Now().Mono)) },
@@ -225,10 +225,14 @@ func (r *realRig) engine() {
 	r.journal.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	loop := r.loop
-	go func() { ended <- loop.Run(ctx) }()
+	go func() {
+		_ = loop.Run(ctx)
+		close(ended)
+	}()
 	r.ended = ended
 	r.end = func() {
 		cancel()
+		<-ended
 		prober.Close()
 		_ = client.Close()
 		for range client.Events() {

@@ -202,8 +202,8 @@ func (s *simulation) forget() {
 func (s *simulation) speak() {
 	name := s.service()
 	v := s.core.State().Services[name]
-	if v == nil || v.Instance == nil {
-		return
+	if v == nil || v.Instance == nil || v.Instance.Running == nil {
+		return // a stub at its gate is ours and says nothing
 	}
 	id := v.Instance.ID
 	in := []policy.Input{

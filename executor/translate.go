@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -120,7 +121,7 @@ func exitOf(s keeper.Slot) policy.Exited {
 		OOM: s.OOM, CPU: time.Duration(s.Exit.CPU), MaxRSS: int64(s.Exit.MaxRSS) << 10,
 	}
 	if x.Leftovers {
-		x.Left = countProcesses(s.Cgroup)
+		x.Left, x.LeftNames = processes(s.Cgroup)
 	}
 	switch w := s.Exit.Status; {
 	case !s.Exit.Known:
@@ -132,17 +133,29 @@ func exitOf(s keeper.Slot) policy.Exited {
 	return x
 }
 
-// countProcesses counts a cgroup's members; a cgroup file is the kernel's
-// memory, not a disk.
-func countProcesses(cgroup string) int {
+// processes counts a cgroup's members and names the first of them; its files,
+// and those of /proc, are the kernel's memory, not a disk.
+func processes(cgroup string) (count int, named []event.Process) {
 	if cgroup == "" {
-		return 0
+		return 0, nil
 	}
 	b, err := os.ReadFile(cgroup + "/cgroup.procs")
 	if err != nil {
-		return 0
+		return 0, nil
 	}
-	return strings.Count(string(b), "\n")
+	for line := range strings.Lines(string(b)) {
+		count++
+		pid, err := strconv.Atoi(strings.TrimSpace(line))
+		if err != nil || len(named) == event.MaxLeft {
+			continue
+		}
+		comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		named = append(named, event.Process{PID: pid, Comm: strings.ToValidUTF8(strings.TrimSuffix(string(comm), "\n"), "?")})
+	}
+	return count, named
 }
 
 func signaledOf(o wire.Operation, service string) policy.Signaled {

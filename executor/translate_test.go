@@ -103,7 +103,15 @@ func TestInputOfEachEvent(t *testing.T) {
 
 func TestExitOf(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("7\n8\n9\n"), 0o600); err != nil {
+	self := event.Process{PID: os.Getpid()}
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self.Comm = strings.TrimSpace(string(comm))
+	// The other two have ended meanwhile: no pid is as high.
+	procs := fmt.Sprintf("2147483646\n%d\n2147483647\n", self.PID)
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(procs), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	known := func(status syscall.WaitStatus) keeper.Exit { return keeper.Exit{Known: true, Status: status} }
@@ -117,7 +125,7 @@ func TestExitOf(t *testing.T) {
 		"core":                        {keeper.Slot{Exit: known(11 | 0x80)}, policy.Exited{Signal: "SIGSEGV", Core: true}},
 		"unknown":                     {keeper.Slot{Exit: keeper.Exit{Status: 9}}, policy.Exited{Unknown: true}},
 		"usage":                       {keeper.Slot{Exit: keeper.Exit{Known: true, CPU: 5e9, MaxRSS: 3}}, policy.Exited{CPU: 5 * time.Second, MaxRSS: 3072}},
-		"leftovers":                   {keeper.Slot{Exit: known(0), Leftovers: true, Cgroup: dir}, policy.Exited{Leftovers: true, Left: 3}},
+		"leftovers":                   {keeper.Slot{Exit: known(0), Leftovers: true, Cgroup: dir}, policy.Exited{Leftovers: true, Left: 3, LeftNames: []event.Process{self}}},
 		"leftovers without cgroup":    {keeper.Slot{Exit: known(0), Leftovers: true}, policy.Exited{Leftovers: true}},
 		"leftovers of a gone cgroup":  {keeper.Slot{Exit: known(0), Leftovers: true, Cgroup: dir + "/none"}, policy.Exited{Leftovers: true}},
 		"leftovers that have emptied": {keeper.Slot{Exit: known(0), Leftovers: true, TreeEmpty: true, Cgroup: dir}, policy.Exited{}},

@@ -58,6 +58,7 @@ func frozenDisk(t *testing.T, dir string) (freeze, thaw func()) {
 // TestFrozenDisk: while the disk hangs, records are kept at the usual speed,
 // the number of goroutines and threads stays, and an engine starts from
 // the run log. After the thaw everything becomes durable, once (P5, R2, R6).
+// SUPD_FREEZE is how long it hangs; scripts/frozen takes 30 s.
 func TestFrozenDisk(t *testing.T) {
 	cfg := testConfig(t)
 	freeze, thaw := frozenDisk(t, cfg.StateDir)
@@ -68,7 +69,14 @@ func TestFrozenDisk(t *testing.T) {
 	freeze()
 	var slowest time.Duration
 	idle := 0
-	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+	frozen := 4 * time.Second
+	if text := os.Getenv("SUPD_FREEZE"); text != "" {
+		var err error
+		if frozen, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for until := time.Now().Add(frozen); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		batch := e.chain.Next(3)
 		began := time.Now()
 		e.append(batch...)

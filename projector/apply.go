@@ -136,7 +136,6 @@ func (s *State) applyToService(r event.Record) error {
 	}
 	if _, ok := r.Data.(event.ServiceRemovedData); ok {
 		s.supersedeStarts(v, "the service was removed", nil) // even if it is defined again before it has gone
-		s.graph = nil
 	}
 	s.applyAcross(v, r)
 	if x, ok := r.Data.(event.InstanceExitedData); ok && x.Leftovers {

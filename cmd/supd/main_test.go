@@ -202,7 +202,14 @@ func FuzzLoggerNote(f *testing.F) {
 func TestKernelFeatures(t *testing.T) {
 	all := wire.Info{Cgroup: "/sys/fs/cgroup/supd-0", Features: ^uint32(0)}
 	for key, text := range kernelFeatures(all) {
-		if want := map[bool]string{true: all.Cgroup, false: "yes"}[key == "cgroup"]; text != want {
+		want := "yes"
+		switch key {
+		case "cgroup":
+			want = all.Cgroup
+		case "limits":
+			want = "memory, cpu_quota, pids"
+		}
+		if text != want {
 			t.Errorf("%s: %q, want %q", key, text, want)
 		}
 	}

@@ -25,7 +25,7 @@ func (tx *Tx) exited(in Exited) {
 		tx.rest(v)
 	case i.Stop != nil && v.Spec.Stop.Mode == event.StopMain && !tx.startsAgain(v):
 		tx.emit(v.Name, v.LastExit.Record, event.InstanceSweptData{
-			Instance: i.ID, Method: projector.MethodLeft, Killed: []event.Process{}, Survived: in.Left,
+			Instance: i.ID, Method: projector.MethodLeft, Killed: []event.Process{}, Survived: in.Left, Left: in.LeftNames,
 		})
 		tx.rest(v)
 	default:

@@ -101,7 +101,8 @@ type Exited struct {
 	CPU               time.Duration
 	MaxRSS            int64
 	Leftovers         bool
-	Left              int // how many, where they are counted
+	Left              int             // how many, where they are counted
+	LeftNames         []event.Process // of the first event.MaxLeft of them
 }
 
 // Signaled is the result of a named signal operation.

@@ -325,7 +325,7 @@ func (h *history) restart(n int) {
 			if !in.Forced {
 				h.w.Release()
 			}
-			h.calm(time.Minute)
+			h.calm(5 * time.Minute) // hooks of which nothing is heard take their time
 			if !h.s.Supd.Stopped {
 				h.fail("an orderly end does not come: %s", h.s.Canonical())
 			}

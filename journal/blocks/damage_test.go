@@ -453,8 +453,10 @@ func readDamaged(t testing.TB, dir string, block []byte) ([]got, []*Damage) {
 	return offline(t, here, 0)
 }
 
-func BenchmarkRecords(b *testing.B) {
-	dir := b.TempDir()
+// largeStore is a store of about 100 MB and how many records it has.
+func largeStore(b *testing.B) (dir string, seq uint64) {
+	b.Helper()
+	dir = b.TempDir()
 	msgs := filepath.Join(StreamDir(dir), "msgs")
 	if err := os.MkdirAll(msgs, 0o700); err != nil {
 		b.Fatal(err)
@@ -462,7 +464,6 @@ func BenchmarkRecords(b *testing.B) {
 	pad := bytes.Repeat([]byte("x"), 298)
 	data := append(append([]byte("{"), pad...), '}')
 	header := []byte("NATS/1.0\r\nNats-Expected-Last-Sequence: 123456\r\n\r\n")
-	seq := uint64(0)
 	for n := 1; n <= 12; n++ {
 		var blk []byte
 		for len(blk) < 8<<20 {
@@ -473,6 +474,25 @@ func BenchmarkRecords(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	return dir, seq
+}
+
+func BenchmarkCheck(b *testing.B) {
+	dir, seq := largeStore(b)
+	var size int64
+	for b.Loop() {
+		rep, err := (&Checker{Dir: dir}).Check()
+		if err != nil || len(rep.Damage) > 0 || rep.Records != int(seq) {
+			b.Fatal(rep, err)
+		}
+		size = rep.Bytes
+	}
+	b.SetBytes(size)
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*float64(1<<30)/float64(size), "s/GiB")
+}
+
+func BenchmarkRecords(b *testing.B) {
+	dir, seq := largeStore(b)
 	r, err := Open(dir)
 	if err != nil {
 		b.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -56,6 +57,11 @@ func (m *Mender) Mend() ([]Mended, []Hole, error) {
 	files, err := list(filepath.Join(dir, "msgs"), event.Stream)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot mend journal: %w", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(globEscape(dir), "msgs", mendedPrefix+"*")); err == nil {
+		for _, path := range left { // of a crash in the middle of this
+			_ = os.Remove(path)
+		}
 	}
 	w := mendWalk{m: m}
 	for i, f := range files {
@@ -212,6 +218,11 @@ func (h Hole) Left() []Range {
 	return left
 }
 
+// globEscape makes a path match itself alone.
+func globEscape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
 // descriptions sets those aside that the server would not accept; it writes
 // new ones when the stream is created again over its blocks.
 func (m *Mender) descriptions(dir string) error {
@@ -285,10 +296,14 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
+// mendedPrefix begins the name of a block that is being written anew.
+const mendedPrefix = "mended-"
+
 // replaceFile puts new content under a name so that a power cut leaves the
 // old or the new one.
 func replaceFile(path string, b []byte) error {
-	temp := path + ".mended"
+	// The server takes every name that begins like a block for one.
+	temp := filepath.Join(filepath.Dir(path), mendedPrefix+filepath.Base(path))
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o640)
 	if err != nil {
 		return err

@@ -241,6 +241,69 @@ func TestMendIsRepeatable(t *testing.T) {
 	}
 }
 
+// TestMendCleansUp: what a crash in the middle of mending left is removed, and
+// the server never takes it for a block.
+func TestMendCleansUp(t *testing.T) {
+	t.Parallel()
+	dir, _ := writeStore(t, 30, 30, 30)
+	harms["missing block"](t, dir, nil)
+	left := filepath.Join(StreamDir(dir), "msgs", mendedPrefix+"2.blk")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(blockFiles(t, dir)); n != 2 {
+		t.Fatalf("%d blocks", n)
+	}
+	serverAgrees(t, cloneStore(t, dir))
+	if _, _, err := (&Mender{Dir: dir, Evidence: filepath.Join(dir, "damaged"), Stamp: "now"}).Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); err == nil {
+		t.Error("the half of a block is still there")
+	}
+}
+
+// FuzzMend: a block of any bytes is mended without a panic and without the loss
+// of a record that could be read, and mending leaves nothing to mend.
+func FuzzMend(f *testing.F) {
+	dir, _ := writeStore(f, 3, 3, 3)
+	b, err := os.ReadFile(blockFiles(f, dir)[1])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)/2])
+	f.Add(append([]byte("garbage"), b...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir, _ := writeStore(t, 3, 3, 3)
+		if err := os.WriteFile(blockFiles(t, dir)[1], b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := offline(t, dir, 0)
+		_, holes, err := (&Mender{Dir: dir, Evidence: filepath.Join(dir, "damaged"), Stamp: "now"}).Mend()
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, _ := offline(t, dir, 0)
+		if len(after) != len(before) {
+			t.Fatalf("%d records could be read, %d are left", len(before), len(after))
+		}
+		for i := range after {
+			if after[i].Seq != before[i].Seq || after[i].Data != before[i].Data {
+				t.Fatalf("record %d was changed", before[i].Seq)
+			}
+		}
+		var left []Range
+		for _, h := range holes {
+			left = append(left, h.Left()...)
+		}
+		if rep := mustCheck(t, dir, left...); rep.Damaged() {
+			t.Fatalf("damaged after mending: %v", rep.Damage)
+		}
+	})
+}
+
 // TestCheckSkipsTheUnchanged: a second check reads only what changed.
 func TestCheckSkipsTheUnchanged(t *testing.T) {
 	t.Parallel()

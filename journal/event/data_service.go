@@ -166,8 +166,14 @@ type InstanceSweptData struct {
 	Method   string    `json:"method"`
 	Killed   []Process `json:"killed"`
 	Survived int       `json:"survived"`
-	Took     Duration  `json:"took"`
+	// Left are those of the survivors that stop.mode main leaves alive, as many as
+	// a record names; they may have other names by now.
+	Left []Process `json:"left,omitempty"`
+	Took Duration  `json:"took"`
 }
+
+// MaxLeft bounds InstanceSweptData.Left.
+const MaxLeft = 16
 
 // InstanceAdoptedData says that a keeper found an instance again that it had
 // not started: same instance, same run.

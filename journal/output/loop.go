@@ -55,15 +55,19 @@ func (l *Logger) batch() {
 		return
 	}
 	l.batchAt = time.Time{}
-	busy, calm := false, true
+	busy, calm, more := false, true, false
 	for _, e := range l.pipes {
 		if !e.ready {
 			continue
 		}
 		e.ready = false
 		moved := l.turn(e, turnBytes)
-		busy = busy || moved >= e.capacity/2 // after turn has made it larger
+		more = more || moved >= turnBytes
+		busy = busy || moved >= min(e.capacity, turnBytes)/2 // after turn has made it larger
 		calm = calm && moved < e.capacity/4
+	}
+	if more {
+		l.batchAt = time.Now() // the next round at once: polling finds the rest
 	}
 	switch {
 	case busy:

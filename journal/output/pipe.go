@@ -8,8 +8,10 @@ import (
 )
 
 const (
-	// turnBytes is the most one pipe moves before the next one's turn.
-	turnBytes = 1 << 20
+	// turnBytes is the most one pipe moves before the next one's turn. It is
+	// less than a large pipe holds: the kernel lets only some be large, and
+	// those must not get more than their share.
+	turnBytes = 256 << 10
 	// pipeMax is the size a busy pipe grows to: what the kernel allows anyone.
 	pipeMax = 1 << 20
 	// gapEvery bounds how long a gap is counted before it is told.

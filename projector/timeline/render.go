@@ -169,7 +169,11 @@ func swept(d event.InstanceSweptData) string {
 	if len(d.Killed) == 0 && d.Survived == 0 {
 		return "nothing was left"
 	}
-	return fmt.Sprintf("%s: killed %s, %d survived, %s", d.Method, processes(d.Killed), d.Survived, span(d.Took))
+	left := ""
+	if len(d.Left) > 0 {
+		left = " (" + processes(d.Left) + ")"
+	}
+	return fmt.Sprintf("%s: killed %s, %d survived%s, %s", d.Method, processes(d.Killed), d.Survived, left, span(d.Took))
 }
 
 func exited(d event.InstanceExitedData) string {

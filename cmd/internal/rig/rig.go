@@ -16,6 +16,7 @@ import (
 
 	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/terminaltest"
 	"supd/journal/event"
 )
 
@@ -108,6 +109,19 @@ func (r *Rig) Start(cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+	r.started(cmd)
+}
+
+// StartOn starts supd as Start does, at the head of a terminal's session.
+func (r *Rig) StartOn(term *terminaltest.Terminal, cmd *exec.Cmd) {
+	r.t.Helper()
+	cmd.Env = append(append(os.Environ(), envRig+"="+r.Dir), cmd.Env...)
+	term.Start(cmd)
+	r.started(cmd)
+}
+
+// started has the keeper reaped when it ends.
+func (r *Rig) started(cmd *exec.Cmd) {
 	exited := make(chan struct{})
 	r.cmd, r.exited = cmd, exited
 	go func() {

@@ -62,8 +62,8 @@ func (x *Terminal) Resize(columns, rows int) {
 }
 
 // Start runs a program whose controlling terminal this is. What cmd leads
-// elsewhere stays there. A program is started once on each Terminal. If the
-// test ends first it is killed.
+// elsewhere stays there. A program is started once on each Terminal, and the
+// caller waits for its end, by Exit or otherwise.
 func (x *Terminal) Start(cmd *exec.Cmd) {
 	x.t.Helper()
 	tty, err := os.OpenFile(x.path, os.O_RDWR|unix.O_NOCTTY, 0)
@@ -95,12 +95,6 @@ func (x *Terminal) Start(cmd *exec.Cmd) {
 			}
 		}
 	}()
-	x.t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
 }
 
 // Type presses keys; "\x03" is an interrupt.
