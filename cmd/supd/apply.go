@@ -61,7 +61,11 @@ func newConfigurator(startup *config.Set) *configurator {
 }
 
 func (r *reading) configure() policy.Configure {
-	return policy.Configure{Actor: "supd", Digest: r.digest, Files: r.files, Services: r.services}
+	in := policy.Configure{Actor: "supd", Digest: r.digest, Files: r.files, Services: r.services}
+	if s := r.set.Start; s.Rate > 0 {
+		in.Start = &event.StartLimit{Rate: s.Rate, Burst: s.Burst}
+	}
+	return in
 }
 
 // resolved makes a reading of a set.

@@ -85,7 +85,16 @@ func load(path string) (*config.Set, error) {
 }
 
 // thisHost is what configurations are resolved against.
-func thisHost() (config.Host, error) { return config.ThisHost(originalLimits()) }
+func thisHost() (config.Host, error) {
+	host, err := config.ThisHost(originalLimits())
+	if err != nil {
+		return host, err
+	}
+	if host.Controllers, err = keeper.Controllers(""); err != nil {
+		host.NoController = err.Error() // it matters to those alone who set such a limit
+	}
+	return host, nil
+}
 
 // originalLimits are the limits that Go changed before main: services get
 // them as supd was started.

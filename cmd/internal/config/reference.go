@@ -39,9 +39,9 @@ var reference = []Entry{
 	{Key: "control.admin_group", Type: "group", Default: "none", Change: Live, Text: "Whose members may command. Root and the socket's owner always may."},
 	{Key: "control.read_group", Type: "group", Default: "none", Change: Live, Text: "Whose members may look, and not command."},
 
-	{Key: "listen.address", Type: "string", Default: "none", Change: Live, Text: "Where to listen on TCP; without it supd does not. It needs listen.nkeys."},
-	{Key: "listen.tls", Type: "{cert, key, ca}", Default: "none", Change: Live, Text: "Files for TLS, which every address but loopback requires. With ca clients must show a certificate."},
-	{Key: "listen.nkeys", Type: "list of {key, role}", Default: "[]", Change: Live, Text: "Who may connect: public nkeys, and whether each may read or command. Such an actor is called nkey-KEY."},
+	{Key: "listen.address", Type: "string", Default: "none", Change: Live, Text: "Where to listen on TCP, as 127.0.0.1:4222, [::1]:4222 or, on all addresses, :4222; without it supd does not. It needs listen.nkeys."},
+	{Key: "listen.tls", Type: "{cert, key, ca}", Default: "none", Change: Live, Text: "PEM files for TLS 1.2 and newer, which every address but loopback requires. They are read when they are applied; the key must be for supd's user alone. With ca clients must show a certificate that it has signed."},
+	{Key: "listen.nkeys", Type: "list of {key, role}", Default: "[]", Change: Live, Text: "Who may connect: public nkeys of users, and whether each may read or command. Such an actor is called nkey-KEY. An apply closes the connections of keys that are gone."},
 
 	{Key: "journal.sync", Type: "always or interval", Default: `"always"`, Change: RestartsSupd, Text: "interval syncs every 200 ms instead of each time, and gives up what a loss of power takes."},
 	{Key: "journal.max_records", Type: "integer", Default: "1000000", Change: RestartsSupd, Text: "How many records are kept. The oldest leave when a later record holds the whole state."},
@@ -118,14 +118,14 @@ var reference = []Entry{
 
 	{Key: ofService + "type", Type: "simple or oneshot", Default: `"simple"`, Change: RestartsService, Text: "oneshot runs to its end and is then completed."},
 	{Key: ofService + "remain", Type: "bool", Default: "false", Change: RestartsService, Text: "Whether a oneshot counts as up after it has completed."},
-	{Key: ofService + "after", Type: "list", Default: "[]", Change: Live, Text: "Services, or {name, condition}, that come first if they start at the same time. Conditions are started, ready and completed; ready is the default for a service that has ready."},
+	{Key: ofService + "after", Type: "list", Default: "[]", Change: Live, Text: "Services, or {name, condition}, that come first if they start at the same time; the name of replicas without a number is all of them. Conditions are started, ready and completed; completed is the default for a oneshot, ready for a service that has ready. A circle is refused."},
 	{Key: ofService + "requires", Type: "list", Default: "[]", Change: Live, Text: "The same, and they are started with it."},
 	{Key: ofService + "wants", Type: "list", Default: "[]", Change: Live, Text: "The same, but it does without those that fail."},
 	{Key: ofService + "conflicts", Type: "list", Default: "[]", Change: Live, Text: "Services that stop when it starts."},
 	{Key: ofService + "groups_of", Type: "list", Default: "[]", Change: Live, Text: "Names of groups that it can be commanded by."},
 	{Key: ofService + "priority", Type: "integer", Default: "0", Change: Live, Text: "Its class in the queue of starts."},
-	{Key: ofService + "ready", Type: "table", Default: "none", Change: RestartsService, Text: "How it tells that it is ready, one of notify, fd, tcp, http, exec and log; and timeout (60s)."},
-	{Key: ofService + "health", Type: "table", Default: "none", Change: Live, Text: "A probe, interval (10s), timeout (3s), failures (3), successes (1) and action (restart or none)."},
+	{Key: ofService + "ready", Type: "table", Default: "none", Change: RestartsService, Text: "How it tells that it is ready, one of notify = true (READY=1), fd = 3 (a newline on that descriptor), tcp = \"HOST:PORT\", http = \"URL\" (2xx or 3xx), exec (a command that exits with 0) and log (a regular expression for a line of its output); and timeout (60s)."},
+	{Key: ofService + "health", Type: "table", Default: "none", Change: Live, Text: "A probe, one of tcp, http and exec as in ready; interval (10s), timeout (3s), failures (3), successes (1) and action (restart or none)."},
 	{Key: ofService + "watchdog", Type: "duration", Default: "0 (off)", Change: RestartsService, Text: "How long it may be silent before it is restarted."},
 	{Key: ofService + "hooks", Type: "table", Default: "none", Change: RestartsService, Text: "The commands pre_start, post_start, pre_stop and post_stop, each of which may take 30 s."},
 }

@@ -344,7 +344,7 @@ func (l *loader) instance(p pending, s *settings, launch event.Launch, replica *
 	launch.Env, launch.Args = env.list(), args
 	launch.Paths = l.candidates(s, execText{"command", s.words, s.at["command"]}, args[0], env)
 	execs.to(&launch)
-	if slices.ContainsFunc(s.words[0].parts, func(p part) bool { return p.name != "" }) {
+	if s.words[0].variable() {
 		launch.Program = s.words[0].written
 	}
 	spec := s.spec
