@@ -55,8 +55,8 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 		Lowered: func(bytes int64) {
 			log.Warn("output.max_total is more than half of the file system: half of it counts", "bytes", bytes)
 		},
-		Moved:    screens.moved,
-		Event:    func(e output.Event) { reportOutput(conn, log, e) },
+		Moved: screens.moved,
+		Event: func(e output.Event) { reportOutput(conn, log, e) },
 		Drained: func(instance, stream string) {
 			s := wire.Stdout
 			if stream == output.Stderr {
