@@ -11,6 +11,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,11 +31,11 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case modeKeeper:
-			os.Exit(keeperMain(os.Args[2:]))
+			os.Exit(keeperMain())
 		case modeEngine:
-			os.Exit(engineMain(os.Args[2:]))
+			os.Exit(engineMain(slices.Contains(os.Args[2:], "--safe")))
 		case modeLogger:
-			os.Exit(loggerMain(os.Args[2:]))
+			os.Exit(loggerMain())
 		}
 	}
 	os.Exit(execute(command()))

@@ -107,7 +107,7 @@ func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
 	began := time.Now()
 	g, r := s.cgroup(k.info.Features), s.root()
 	main := s.dupPidfd()
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		method, rep := signalTree(g, r, main, k.children, sig)
 		closeAll(&main)
 		k.poller.post(func() {
@@ -115,7 +115,7 @@ func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
 			rep.into(&op.Operation)
 			k.finish(s, op, began)
 		})
-	}
+	})
 }
 
 // dupPidfd is for a worker: the slot's own may be closed before it gets there.
@@ -154,7 +154,7 @@ func (k *keeper) sweep(m *wire.Sweep) {
 			g.features = cgroupFeatures(g.path)
 		}
 		main := s.dupPidfd()
-		k.trees <- func() {
+		k.job(k.trees, func() {
 			method, rep, survived := sweep(g, r, main, k.children)
 			closeAll(&main)
 			k.poller.post(func() {
@@ -162,7 +162,7 @@ func (k *keeper) sweep(m *wire.Sweep) {
 				rep.into(&op.Operation)
 				k.finish(s, op, began)
 			})
-		}
+		})
 		return
 	}
 	k.finish(s, op, began)

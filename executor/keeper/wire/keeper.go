@@ -30,6 +30,7 @@ type Info struct {
 	EngineStarts uint64 // in this keeper's life, this one included
 	EngineDeath  Death  // of the engine before this one
 	Logger       Logger
+	Upgrade      string // id of the last Upgrade that made this keeper what it is
 }
 
 // Logger tells about the logger: at the start of a table, and when it changes.
@@ -110,6 +111,7 @@ func (m *Info) walk(c *codec) {
 	c.u64(&m.EngineStarts)
 	m.EngineDeath.walk(c)
 	m.Logger.walk(c)
+	c.str(&m.Upgrade, MaxInstance)
 }
 
 func (d *Death) walk(c *codec) {
