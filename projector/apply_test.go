@@ -228,6 +228,8 @@ func TestEveryKindIsThoughtAbout(t *testing.T) {
 	silent := map[event.Kind]bool{
 		event.LoggerStarted: true, event.RecoverySettled: true, event.CommandRejected: true, event.AccessDenied: true, event.OutputGap: true,
 		event.OutputTrimmed: true, event.JournalGap: true, event.ResourcePressed: true, event.ResourceRelieved: true, event.StateBase: true,
+		event.JournalDamaged: true, event.JournalCheckpoint: true, event.UpgradeStarted: true, event.UpgradeEnded: true,
+		event.HealthChanged: true, event.HookStarted: true, event.HookEnded: true,
 	}
 	for _, k := range event.Kinds() {
 		e, err := event.Decode([]byte(`{"specversion":"1.0","id":"x","type":"` + k.Type() + `","seq":1,"prev":"` + event.Genesis +

@@ -177,6 +177,9 @@ func KillOperation(instance string) string { return instance + opKill }
 // TreeOperation names the signal to what the main process left behind.
 func TreeOperation(instance string) string { return instance + opTree }
 
+// HookOperation names the one run of a hook for an instance.
+func HookOperation(instance, hook string) string { return instance + ":hook:" + hook }
+
 // SweepOperation names the n-th sweep of a tree.
 func SweepOperation(instance string, n int) string { return instance + ":sweep:" + strconv.Itoa(n) }
 

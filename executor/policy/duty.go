@@ -18,6 +18,8 @@ type Duty struct {
 	Signal    string
 	Scope     string
 	Cgroup    string
+	Hook      string // name of the hook; its command is in event.Launch
+	Deadline  int64  // of a hook, on the boot clock: then its processes are killed
 	// After is the record that must be committed BEFORE the duty is carried
 	// out: durable, or kept for 20 ms (R1, R3). Parking has none: a stub at its
 	// gate is no instance, so it is forked while the records are written.
@@ -35,6 +37,7 @@ const (
 	ActOpen   Act = "open"   // open the gate: the stub becomes the service
 	ActSignal Act = "signal" // send a signal under an operation's name
 	ActSweep  Act = "sweep"  // end what is left of a tree
+	ActHook   Act = "hook"   // run a hook under an operation's name
 )
 
 // Key tells two duties apart.

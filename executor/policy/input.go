@@ -136,6 +136,48 @@ type Lost struct {
 // Forgotten says that the keeper has no instance of this id.
 type Forgotten struct{ Service, Instance string }
 
+// Ready says that an instance is ready, by the way of its `ready` or because it
+// said so itself. By is notify, fd, log, tcp, http or exec.
+type Ready struct{ Service, Instance, By string }
+
+// Reloading says that an instance reads its own configuration again, because
+// it said so.
+type Reloading struct{ Service, Instance string }
+
+// Extended says that an instance needs more time to get ready or to end, at
+// least For from now on.
+type Extended struct {
+	Service, Instance string
+	For               time.Duration
+}
+
+// Health says that the health of an instance passed a threshold. Who probes
+// counts; equal states are no news.
+type Health struct {
+	Service, Instance string
+	Probe             string // tcp, http, exec
+	From, To          string // unknown, healthy, unhealthy
+	Failures          int    // in a row
+	Error             string // of the last one
+}
+
+// WatchdogMissed says that an instance was silent for longer than its
+// `watchdog` allows.
+type WatchdogMissed struct{ Service, Instance string }
+
+// HookEnded is the result of a hook, under its operation's name. Unknown: the
+// keeper that ran it is gone. Error says why it was never executed, or that
+// its time was up.
+type HookEnded struct {
+	Service, Instance, Hook, Operation string
+	Unknown                            bool
+	Executed                           bool // it came to an exit, which Code and Signal tell
+	Code                               int
+	Signal                             string // empty: it exited
+	Took                               time.Duration
+	Error                              string
+}
+
 // Tick says that time has passed for a service: a deadline of it is due.
 type Tick struct{ Service string }
 
@@ -157,10 +199,11 @@ type Started struct {
 type LoggerStarted struct{ Logger event.LoggerStartedData }
 
 // Settle compares what the state believes with what the keeper found, and with
-// the results of signals that no engine has heard yet.
+// the results of signals and hooks that no engine has heard yet.
 type Settle struct {
 	Found    []Found
 	Signaled []Signaled
+	Hooks    []HookEnded
 }
 
 // Note is a record that something else decided: output gaps, journal health.
@@ -172,27 +215,33 @@ type Note struct {
 // Base asks for the state to be written into the journal.
 type Base struct{}
 
-func (Command) input()       {}
-func (Rejected) input()      {}
-func (Denied) input()        {}
-func (Configure) input()     {}
-func (ConfigRefused) input() {}
-func (Parked) input()        {}
-func (ParkFailed) input()    {}
-func (Executed) input()      {}
-func (ExecFailed) input()    {}
-func (Exited) input()        {}
-func (Signaled) input()      {}
-func (TreeEmpty) input()     {}
-func (Swept) input()         {}
-func (Adopted) input()       {}
-func (Lost) input()          {}
-func (ParkEnded) input()     {}
-func (Forgotten) input()     {}
-func (Tick) input()          {}
-func (Shutdown) input()      {}
-func (Started) input()       {}
-func (LoggerStarted) input() {}
-func (Settle) input()        {}
-func (Note) input()          {}
-func (Base) input()          {}
+func (Command) input()        {}
+func (Rejected) input()       {}
+func (Denied) input()         {}
+func (Configure) input()      {}
+func (ConfigRefused) input()  {}
+func (Parked) input()         {}
+func (ParkFailed) input()     {}
+func (Executed) input()       {}
+func (ExecFailed) input()     {}
+func (Exited) input()         {}
+func (Signaled) input()       {}
+func (TreeEmpty) input()      {}
+func (Swept) input()          {}
+func (Adopted) input()        {}
+func (Lost) input()           {}
+func (ParkEnded) input()      {}
+func (Forgotten) input()      {}
+func (Ready) input()          {}
+func (Reloading) input()      {}
+func (Extended) input()       {}
+func (Health) input()         {}
+func (WatchdogMissed) input() {}
+func (HookEnded) input()      {}
+func (Tick) input()           {}
+func (Shutdown) input()       {}
+func (Started) input()        {}
+func (LoggerStarted) input()  {}
+func (Settle) input()         {}
+func (Note) input()           {}
+func (Base) input()           {}

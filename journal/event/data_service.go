@@ -15,6 +15,12 @@ const (
 	ReasonMaxRetries = "max-retries"
 	ReasonExec       = "exec"
 	ReasonSignal     = "signal"
+
+	ReasonStartTimeout = "start-timeout"
+	ReasonRequirement  = "requirement"
+	ReasonHealth       = "health"
+	ReasonWatchdog     = "watchdog"
+	ReasonHook         = "hook" // pre_start failed
 )
 
 // Causes of an exit.
@@ -42,7 +48,7 @@ type ServiceWantedData struct {
 
 // ServiceFatalData says that supd gave up; a person's start clears it.
 type ServiceFatalData struct {
-	Reason  string `json:"reason"` // max-retries, exec, start-timeout, requirement
+	Reason  string `json:"reason"` // max-retries, exec, start-timeout, requirement, hook
 	Retries int    `json:"retries"`
 	Detail  string `json:"detail"`
 }
@@ -75,15 +81,19 @@ type InstanceExecFailedData struct {
 	Path     string `json:"path,omitempty"`
 }
 
-// ReloadBySignal is in InstanceReloadingData.By: reload.signal was sent.
-const ReloadBySignal = "signal"
+// Values of InstanceReloadingData.By: reload.signal was sent, or the service
+// said so itself.
+const (
+	ReloadBySignal = "signal"
+	ReloadByNotify = "notify"
+)
 
 // InstanceReloadingData says that an instance was told to read its own
 // configuration again. It stays running.
 type InstanceReloadingData struct {
 	Instance string   `json:"instance"`
-	By       string   `json:"by"`   // signal
-	Took     Duration `json:"took"` // since the command was accepted
+	By       string   `json:"by"`   // signal, notify
+	Took     Duration `json:"took"` // since the command was accepted; 0 for notify
 }
 
 // InstanceStoppingData comes before the signal it names. After the exit of
@@ -93,7 +103,7 @@ type InstanceStoppingData struct {
 	Instance string `json:"instance"`
 	Signal   string `json:"signal"`
 	Deadline Moment `json:"deadline"` // then KILL to the tree
-	Reason   string `json:"reason"`   // command, restart, config, shutdown, health, dependency, watchdog
+	Reason   string `json:"reason"`   // command, restart, config, shutdown, health, dependency, watchdog, start-timeout, hook
 }
 
 // Scopes of a signal.

@@ -102,6 +102,9 @@ type ConfigAppliedData struct {
 	Added   []string       `json:"added"`
 	Removed []string       `json:"removed"`
 	Changed []ConfigChange `json:"changed"`
+	// Scale holds every count that a command has set in place of the
+	// configuration's, by base name.
+	Scale map[string]int `json:"scale,omitempty"`
 }
 
 // ConfigError is one fault in a configuration file.

@@ -49,6 +49,16 @@ const (
 	JournalGap         Kind = "journal.gap"
 	ResourcePressed    Kind = "resource.pressed"
 	ResourceRelieved   Kind = "resource.relieved"
+	ServiceWaiting     Kind = "service.waiting"
+	InstanceReady      Kind = "instance.ready"
+	InstanceExtended   Kind = "instance.extended"
+	HealthChanged      Kind = "health.changed"
+	HookStarted        Kind = "hook.started"
+	HookEnded          Kind = "hook.ended"
+	JournalDamaged     Kind = "journal.damaged"
+	JournalCheckpoint  Kind = "journal.checkpoint"
+	UpgradeStarted     Kind = "upgrade.started"
+	UpgradeEnded       Kind = "upgrade.ended"
 )
 
 const (
@@ -126,6 +136,16 @@ var decoders = map[Kind]func(json.RawMessage) (Data, error){
 	JournalGap:         decode[JournalGapData],
 	ResourcePressed:    decode[ResourcePressedData],
 	ResourceRelieved:   decode[ResourceRelievedData],
+	ServiceWaiting:     decode[ServiceWaitingData],
+	InstanceReady:      decode[InstanceReadyData],
+	InstanceExtended:   decode[InstanceExtendedData],
+	HealthChanged:      decode[HealthChangedData],
+	HookStarted:        decode[HookStartedData],
+	HookEnded:          decode[HookEndedData],
+	JournalDamaged:     decode[JournalDamagedData],
+	JournalCheckpoint:  decode[JournalCheckpointData],
+	UpgradeStarted:     decode[UpgradeStartedData],
+	UpgradeEnded:       decode[UpgradeEndedData],
 }
 
 func decode[T Data](raw json.RawMessage) (Data, error) {

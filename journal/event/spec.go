@@ -16,7 +16,7 @@ import (
 // The field tags are the keys of the configuration, the tag key where JSON has
 // another name; the tag change tells what
 // a changed value does to a running service: R restarts it, L takes effect
-// live.
+// live, each says that the fields inside have keys of their own.
 type Spec struct {
 	Command          []string          `json:"command" change:"R"` // one element where the configuration gave a string
 	CommandLine      bool              `json:"command_line" change:"R" key:"command"`
@@ -43,6 +43,23 @@ type Spec struct {
 	Nice             int               `json:"nice" change:"R"`
 	OOMScoreAdj      int               `json:"oom_score_adj" change:"R"`
 	Credential       string            `json:"credential" change:"R"` // uid:gid:groups as resolved when applied
+
+	// Newer fields come last and leave their defaults out of the JSON, so that a
+	// specification which does not use them has the bytes it always had.
+	Type         string       `json:"type,omitempty" change:"R"`   // simple, oneshot
+	Remain       bool         `json:"remain,omitempty" change:"R"` // a completed oneshot counts as up
+	After        []Dependency `json:"after,omitempty" change:"L"`
+	Requires     []Dependency `json:"requires,omitempty" change:"L"`
+	Wants        []Dependency `json:"wants,omitempty" change:"L"`
+	Conflicts    []string     `json:"conflicts,omitempty" change:"L"`
+	GroupsOf     []string     `json:"groups_of,omitempty" change:"L"`     // names that stand for it in commands
+	Priority     int          `json:"priority,omitempty" change:"L"`      // the start limiter serves higher ones first
+	Ready        *Ready       `json:"ready,omitempty" change:"R"`         // null: running is ready
+	Health       *Health      `json:"health,omitempty" change:"L"`        // null: not watched
+	StartTimeout Duration     `json:"start_timeout,omitempty" change:"R"` // of pre_start and execution; 0: the default
+	Watchdog     Duration     `json:"watchdog,omitempty" change:"R"`      // longest silence between WATCHDOG=1; 0: none
+	Hooks        Hooks        `json:"hooks,omitzero" change:"each"`
+	Cgroup       CgroupLimits `json:"cgroup,omitzero" change:"each" key:"limits"`
 }
 
 // Environment says what a service's own environment is without its values:
@@ -108,6 +125,17 @@ type Launch struct {
 	Nice        int           `json:"nice"`
 	OOMScoreAdj int           `json:"oom_score_adj"`
 	Limits      []LaunchLimit `json:"limits"`
+
+	Hooks      map[string]LaunchExec `json:"hooks,omitempty"`       // by the hook's name
+	ReadyExec  *LaunchExec           `json:"ready_exec,omitempty"`  // the exec of ready
+	HealthExec *LaunchExec           `json:"health_exec,omitempty"` // the exec of health
+}
+
+// LaunchExec is a hook's or a probe's command, resolved. It runs with the
+// environment, directory and credentials of its service.
+type LaunchExec struct {
+	Paths []string `json:"paths"` // candidates for exec, in order
+	Args  []string `json:"args"`
 }
 
 // LaunchLimit is one resource limit by the kernel's number.
@@ -131,21 +159,30 @@ func (s Spec) Digest() string {
 // Diff lists the keys in which two specifications differ, sorted, and tells
 // whether one of them needs a restart.
 func (s Spec) Diff(to Spec) (keys []string, restart bool) {
-	t := reflect.TypeFor[Spec]()
-	a, b := reflect.ValueOf(s), reflect.ValueOf(to)
-	for i := range t.NumField() {
+	keys, restart = diffFields(reflect.ValueOf(s.normal()), reflect.ValueOf(to.normal()), "")
+	slices.Sort(keys)
+	return slices.Compact(keys), restart
+}
+
+func diffFields(a, b reflect.Value, prefix string) (keys []string, restart bool) {
+	for i := range a.NumField() {
+		field := a.Type().Field(i)
 		if sameJSON(a.Field(i).Interface(), b.Field(i).Interface()) {
 			continue
 		}
-		key := t.Field(i).Tag.Get("key")
+		key := field.Tag.Get("key")
 		if key == "" {
-			key, _, _ = strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			key, _, _ = strings.Cut(field.Tag.Get("json"), ",")
 		}
-		keys = append(keys, key)
-		restart = restart || t.Field(i).Tag.Get("change") == "R"
+		switch change := field.Tag.Get("change"); change {
+		case "each":
+			inner, r := diffFields(a.Field(i), b.Field(i), prefix+key+".")
+			keys, restart = append(keys, inner...), restart || r
+		default:
+			keys, restart = append(keys, prefix+key), restart || change == "R"
+		}
 	}
-	slices.Sort(keys)
-	return slices.Compact(keys), restart
+	return keys, restart
 }
 
 // sameJSON compares as the journal would see it: nil and empty are one.

@@ -135,7 +135,7 @@ func instanceText(r event.Record) string {
 	case event.InstanceAdoptedData:
 		return fmt.Sprintf("pid %d found by %s, output %s", d.PID, d.By, d.Output)
 	}
-	return ""
+	return lifeText(r)
 }
 
 // stopping has no time of the kill where that is what is done first.

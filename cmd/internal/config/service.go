@@ -53,6 +53,8 @@ func newSettings(h Host) *settings {
 			Groups:           []string{},
 			InheritEnv:       true,
 			Autostart:        true,
+			Type:             event.TypeSimple,
+			StartTimeout:     event.Duration(event.DefaultStartTimeout),
 			Restart:          event.RestartAlways,
 			SuccessExitCodes: []string{"0"},
 			Backoff: event.Backoff{
