@@ -172,7 +172,7 @@ func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, 
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*client.Rejected](err); ok {
-			return fmt.Errorf("cannot %s %s: %w", verb, strings.Join(patterns, " "), err)
+			return fmt.Errorf("cannot %s: %w", strings.TrimSpace(string(verb)+" "+strings.Join(patterns, " ")), err)
 		}
 		return err
 	}
@@ -233,6 +233,9 @@ func (act *action) show(verb event.Verb, r event.CommandReply) error {
 		fmt.Fprintln(act.out, r.Command)
 	case len(r.Results) == 0:
 		fmt.Fprintf(act.out, "%s: %s\n", verb, r.Outcome)
+	case verb == event.VerbUpgrade:
+		a := act.app
+		a.complain(fmt.Errorf("cannot upgrade: %s", r.Results[0].Error), "supd and its services go on as before")
 	case len(faults(r)) > 0:
 		act.showFaults(faults(r))
 	default:

@@ -69,7 +69,7 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.PersistentFlags().StringVar(&a.socket, "socket", "", "supd's `socket` (default: SUPD_SOCKET, else the runtime folder's)")
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
-		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
+		a.planCmd(), a.applyCmd(), a.upgradeCmd(), a.shutdownCmd(),
 		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
 	)
 	return root

@@ -52,6 +52,7 @@ type engine struct {
 	socket   string // the control socket's path
 	notify   *notifier
 	single   single
+	upgrades upgrader
 	conn     *nats.Conn
 	started  time.Time
 
@@ -104,7 +105,7 @@ func (e *engine) run(safe bool) error {
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use,
+			Use: e.use, Upgrade: e.replace,
 		},
 		Host: e.client, Log: e.log,
 		Engine: event.EngineStartedData{
@@ -234,6 +235,7 @@ func (e *engine) ready(c *executor.Core) error {
 // decided looks at each new state.
 func (e *engine) decided(c *executor.Core) error {
 	e.notify.look(c.State())
+	e.upgradeOver(c.State())
 	if e.args.Single {
 		return e.followMain(c)
 	}

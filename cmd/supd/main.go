@@ -85,7 +85,7 @@ Start it with a configuration, then steer it with supctl:
 	}
 	root.Flags().AddFlagSet(run.Flags())
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(run, checkCommand(), &cobra.Command{
+	root.AddCommand(run, checkCommand(), checkStateCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version.Version) },
 	})

@@ -18,6 +18,12 @@ func (k *keeper) takeOver(e *Estate) {
 		_ = unix.PidfdSendSignal(e.Ending[i], unix.SIGKILL, nil, 0)
 		closeAll(&e.Ending[i])
 	}
+	switch {
+	case e.Keeper != nil && e.Keeper.Info.PID == os.Getpid():
+		k.came = wire.CameUpgraded
+	case e.Lock >= 0 && (e.Keeper != nil || e.Heirs >= 0):
+		k.came = wire.CameInherited
+	}
 	if x := e.Keeper; x != nil {
 		k.engine.starts, k.logger.starts = x.EngineStarts, x.LoggerStarts
 		k.hostSignals, k.hostNumber = x.HostSignals, x.HostNumber

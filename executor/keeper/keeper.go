@@ -75,6 +75,7 @@ type keeper struct {
 	parks    chan func() // work for the spawner's goroutines
 	trees    chan func() // work for the tree workers
 	info     wire.Info
+	came     wire.Came // until the first engine is told
 	umask    int
 	cwd      string // of engine and logger, the keeper's own
 	scratch  []byte // received packets

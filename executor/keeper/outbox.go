@@ -72,6 +72,9 @@ func (k *keeper) table() {
 	info := k.info
 	info.EngineStarts, info.EngineDeath = k.engine.starts, k.engine.death
 	info.Safe = k.engine.safe()
+	if k.came != wire.CameFresh {
+		info.Came, k.came = k.came, wire.CameFresh
+	}
 	info.Logger = k.logger.describe()
 	o.words = []wire.Message{&info}
 	count := 0

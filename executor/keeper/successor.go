@@ -153,7 +153,7 @@ func (k *keeper) execute(id string, binary int) error {
 		keep := append(e.descriptors(), new(int))
 		*keep[len(keep)-1] = BootFD
 		inherited(keep, true)
-		err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(binary), []string{os.Args[0], os.Args[1]}, os.Environ())
+		err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(binary), os.Args, os.Environ())
 		inherited(keep, false)
 	}
 	signal.Notify(k.hostChannel, hostSignals...)

@@ -131,7 +131,7 @@ func checkRequest(req event.CommandRequest, now Now) string {
 		if _, ok := event.SignalNumber(req.Args[event.ArgSignal]); !ok {
 			return fmt.Sprintf("unknown signal %q: give a name such as HUP or a number from 1 to 64", clip(req.Args[event.ArgSignal]))
 		}
-	case event.VerbShutdown, event.VerbApply:
+	case event.VerbShutdown, event.VerbApply, event.VerbUpgrade:
 		if len(req.Patterns) > 0 {
 			return fmt.Sprintf("%s takes no services", req.Verb)
 		}
@@ -153,6 +153,9 @@ func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
 		return
 	case event.VerbApply:
 		tx.apply(in, r)
+		return
+	case event.VerbUpgrade:
+		tx.upgrade(in, r)
 		return
 	}
 	for _, name := range targets {

@@ -94,6 +94,7 @@ func (tx *Tx) started(in Started) {
 	if in.Logger != nil {
 		tx.emit("", r.ID, *in.Logger)
 	}
+	tx.settleUpgrades(in.Upgrade)
 }
 
 // settle carries out the recovery table.
