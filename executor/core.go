@@ -64,6 +64,8 @@ type Core struct {
 		seq  event.Seq // of its record: it ends when this is durable
 		from event.Seq // what was durable before it; 0: not told yet
 		mono int64     // when it began; 0: an earlier engine opened it
+		to   event.Seq // what was durable when all had caught up
+		calm int64     // when it ends if nothing is late until then; 0: not caught up
 	}
 }
 
@@ -235,8 +237,8 @@ func (c *Core) dropUndurable() error {
 	return nil
 }
 
-// SetDurable tells that all records up to seq are durable. It ends a degraded
-// time when everything up to its beginning is.
+// SetDurable tells that all records up to seq are durable. A degraded time ends
+// a while after everything up to its beginning is.
 func (c *Core) SetDurable(seq event.Seq) error {
 	c.now = c.Clock.Now()
 	c.durable = max(c.durable, seq)
@@ -244,14 +246,8 @@ func (c *Core) SetDurable(seq event.Seq) error {
 		c.degraded.from = c.durable
 	}
 	c.release()
-	if !c.Config.State.Supd.Degraded || c.durable < c.degraded.seq {
-		return c.failed
-	}
-	d := event.JournalHealedData{Records: int(c.durable - c.degraded.from), Method: "caught-up"}
-	if c.degraded.mono > 0 {
-		d.Duration = event.Duration(c.now.Mono - c.degraded.mono)
-	}
-	return c.Step(policy.Note{Data: d})
+	c.caughtUp()
+	return c.failed
 }
 
 // Pass lets time pass: due deadlines become ticks, held acts whose time is
@@ -281,6 +277,9 @@ func (c *Core) Next() (wait time.Duration, ok bool) {
 	next := c.timers.next()
 	for _, h := range c.held {
 		next = min(next, h.until)
+	}
+	if c.degraded.calm != 0 && !c.Config.State.Supd.Stopped {
+		next = min(next, c.degraded.calm)
 	}
 	if next == never {
 		return 0, false

@@ -103,6 +103,9 @@ func (l *Loop) failure(s keeper.Slot) policy.ExecFailed {
 		if len(launch.Paths) > 1 && s.Failure.Errno == syscall.ENOENT {
 			f.Path = launch.Args[0] // found nowhere in PATH
 		}
+		if launch.Program != "" {
+			f.Path = launch.Program // what ${NAME} stands for may be a secret (P10)
+		}
 	case s.Failure.Step == wire.StepChdir:
 		f.Path = launch.Directory
 	}

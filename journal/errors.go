@@ -38,6 +38,8 @@ var (
 	// ErrChain matches every ChainError.
 	ErrChain = errors.New("hash chain is broken")
 
+	errLost = errors.New("JOURNAL ends before the newest durable record")
+
 	errNoBase = errors.New("no run log yet, call Compact with a base first")
 )
 

@@ -2,8 +2,11 @@ package journal
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
 	"time"
 
+	"supd/journal/blocks"
 	"supd/journal/event"
 )
 
@@ -23,6 +26,7 @@ func (q *queue) Wait(ctx context.Context, s event.Seq) error { return q.wait(ctx
 // RunPublisher works on the queue until ctx ends.
 func RunPublisher(ctx context.Context, q *TestQueue, s Stream, n Notify, mark func(Link)) {
 	p := &publisher{open: func(context.Context) (Stream, error) { return s, nil }, q: q, mark: mark, notify: n, timeout: publishTimeout}
+	p.restore = func(end Link) error { return fmt.Errorf("%w: durable records are gone behind %d", ErrFork, end.Seq) }
 	p.run(ctx)
 }
 
@@ -45,12 +49,20 @@ func OpenTestStream(ctx context.Context, cfg Config) (s Stream, all func() ([]ev
 		return nil, nil, end, err
 	}
 	all = func() ([]event.Encoded, error) {
-		tail, err := js.Last(ctx)
+		r, err := blocks.Open(filepath.Join(cfg.StateDir, "journal"))
 		if err != nil {
 			return nil, err
 		}
 		var recs []event.Encoded
-		for e, err := range js.records(ctx, 1, Origin(), tail) {
+		link := Origin()
+		for entry, err := range r.Records(1) {
+			if err != nil {
+				return recs, err
+			}
+			e, err := event.Decode(entry.Data)
+			if err == nil {
+				link, err = link.Next(e)
+			}
 			if err != nil {
 				return recs, err
 			}

@@ -24,6 +24,10 @@ type Config struct {
 	RuntimeDir string // holds the run log if it is tmpfs
 	Node       string // one subject token
 
+	// MemoryFD is a memfd that outlives the engine and holds the run log where
+	// neither the runtime folder nor /dev/shm is tmpfs; 0 if there is none.
+	MemoryFD int
+
 	RunLogSize   int64         // bytes; default 16 MiB, at least MinRunLog
 	MaxRecords   int64         // of JOURNAL; default 1,000,000
 	MaxBytes     int64         // of JOURNAL; default 1 GiB
@@ -81,9 +85,10 @@ type Recovered struct {
 	Identity Identity
 	Boot     string
 	Base     Base // State is nil if there is none; Link is where Records begin
-	// Records are those behind Base, in order, the chain checked. They end
-	// with the first error. They can be read once, before Start; when they
-	// come from JOURNAL, the context given to Open bounds the reading.
+	// Records are those behind Base, in order, the chain checked. A *HoleError
+	// stands where some are missing, and the records go on behind it; any other
+	// error is their end. They can be read once, before Start; when they come
+	// from JOURNAL, the context given to Open bounds the reading.
 	Records iter.Seq2[event.Encoded, error]
 	End     Link   // of the last of Records
 	Cut     string // what a torn append left in the run log; "" if clean
@@ -103,6 +108,8 @@ type Journal struct {
 	server   *natsServer
 	log      *runLog // nil until the first Compact after a reboot
 	q        *queue
+	examiner *examiner
+	lost     *event.JournalDamagedData // the run log could not be used; told by Start
 
 	mu     sync.Mutex // guards the next three
 	stream *jetStream // once open
@@ -116,7 +123,7 @@ type Journal struct {
 
 // Open takes the state folder and recovers what was recorded. With a run log
 // of this boot it waits for no disk but the small reads of lock and node.json;
-// otherwise it opens JOURNAL and waits until ctx ends.
+// otherwise it reads JOURNAL's block files. JetStream is opened after Start.
 func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error) {
 	if err := cfg.fill(); err != nil {
 		return nil, nil, err
@@ -141,12 +148,14 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if j.identity, err = loadIdentity(&cfg, j.boot); err != nil {
 		return nil, nil, err
 	}
-	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID); err != nil {
+	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID, cfg.MemoryFD); err != nil {
 		return nil, nil, err
 	}
 	if j.server, err = startServer(&cfg); err != nil {
 		return nil, nil, err
 	}
+	j.examiner = newExaminer(&cfg, j)
+	j.server.before = j.examiner.examine
 	rec, err := j.recover(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -170,7 +179,10 @@ func (j *Journal) Start() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	j.stop, j.done = cancel, make(chan struct{})
-	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, notify: j.cfg.Notify, timeout: publishTimeout}
+	if j.lost != nil {
+		j.damaged(*j.lost)
+	}
+	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, restore: j.restore, notify: j.cfg.Notify, timeout: publishTimeout}
 	go func() {
 		defer close(j.done)
 		if j.cfg.Safe && !j.beSafe(ctx) {
@@ -300,18 +312,22 @@ func (j *Journal) Compact(base Base) error {
 	if j.log != nil {
 		return j.log.compact(base)
 	}
-	end := j.q.durableLink()
-	if base.Link != end {
+	if end := j.q.end(); base.Link != end {
 		return fmt.Errorf("cannot create run log: base is of record %d, the newest is %d", base.Seq, end.Seq)
 	}
-	log, err := createRunLog(j.path, j.cfg.RunLogSize, j.identity.NodeID, j.boot, base, end, nil)
+	log, err := createRunLog(j.path, j.cfg.RunLogSize, j.identity.NodeID, j.boot, base, j.q.durableLink(), j.q.waiting())
 	if err != nil {
 		return err
 	}
 	j.log = log
 	// From here on a missing run log in this boot is a loss, and shows.
 	j.identity.Boot = j.boot
-	return storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity)
+	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
+		// A disk that is full after a reboot keeps nobody from starting (P5):
+		// what is lost is that a run log which disappears would show.
+		j.cfg.Log.Warn("cannot note this boot", "error", err)
+	}
+	return nil
 }
 
 // Pressure is how full the run log is with what cannot be freed yet, 0 to 1.
@@ -366,7 +382,12 @@ func (j *Journal) Durable() event.Seq { return j.q.durableLink().Seq }
 func (j *Journal) WaitDurable(ctx context.Context, seq event.Seq) error { return j.q.wait(ctx, seq) }
 
 // RunLogPath is where the run log is, for people.
-func (j *Journal) RunLogPath() string { return j.path }
+func (j *Journal) RunLogPath() string {
+	if inMemory(j.path) {
+		return "memory of the keeper (memfd), lost with it"
+	}
+	return j.path
+}
 
 // InProcessConn opens a connection to the server, which takes connections from
 // Open on, whether or not JetStream's disk answers. Config.Authentication
@@ -412,7 +433,7 @@ func (j *Journal) retire() error {
 	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
 		return err
 	}
-	if err := os.Remove(j.path); err != nil {
+	if err := removePlace(j.path); err != nil {
 		return fmt.Errorf("cannot remove run log: %w", err)
 	}
 	if dir := filepath.Dir(j.path); filepath.Dir(dir) == sharedDir {

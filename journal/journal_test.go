@@ -374,34 +374,6 @@ func TestDropWithGap(t *testing.T) {
 	e.close()
 }
 
-// TestStolenRecordsFork: JOURNAL has lost durable records behind our back.
-func TestStolenRecordsFork(t *testing.T) {
-	cfg := testConfig(t)
-	e := openEngine(t, cfg)
-	e.append(e.chain.Next(5)...)
-	e.durable()
-	e.close()
-	if err := os.RemoveAll(filepath.Join(cfg.StateDir, "journal")); err != nil {
-		t.Fatal(err)
-	}
-	forked := make(chan error, 1)
-	cfg.Notify.Forked = func(err error) { forked <- err }
-	e = openEngine(t, cfg)
-	e.append(e.chain.Next(1)...)
-	select {
-	case err := <-forked:
-		if !errors.Is(err, journal.ErrFork) {
-			t.Error(err)
-		}
-	case <-bounded(t).Done():
-		t.Fatal("nobody noticed")
-	}
-	e.append(e.chain.Next(1)...) // still kept
-	if err := e.j.Close(bounded(t)); !errors.Is(err, journal.ErrFork) {
-		t.Errorf("Close = %v, want ErrFork", err)
-	}
-}
-
 func BenchmarkDurable(b *testing.B) {
 	for _, n := range []int{1, 3, 20, 200} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

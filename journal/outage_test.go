@@ -175,7 +175,7 @@ func TestLimitsFollowConfiguration(t *testing.T) {
 }
 
 // TestForeignStreamIsRefused: a stream from which records can be deleted is no
-// journal.
+// journal. Supervision goes on kept.
 func TestForeignStreamIsRefused(t *testing.T) {
 	cfg := testConfig(t)
 	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: filepath.Join(cfg.StateDir, "journal")})
@@ -197,7 +197,13 @@ func TestForeignStreamIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := journal.Open(bounded(t), cfg); err == nil || !strings.Contains(err.Error(), "can be deleted") {
-		t.Errorf("Open = %v, want a refusal", err)
+	told := listen(&cfg)
+	e := openEngine(t, cfg)
+	e.append(e.chain.Next(1)...)
+	if why := hear(t, told.degraded, "degraded"); !strings.Contains(why, "can be deleted") || e.j.Durable() != 0 {
+		t.Errorf("degraded: %s, durable %d", why, e.j.Durable())
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = e.j.Close(ctx) // says that a record is not durable
 }

@@ -20,6 +20,11 @@ type Notify struct {
 	Degraded func(why string, since time.Time)
 	// Healed ends what Degraded began, once all that had piled up is durable.
 	Healed func(duration time.Duration, records int, method string)
+	// Damaged is called when JOURNAL or the run log turned out to be damaged,
+	// once for each place, after what could be read was saved. A base should be
+	// appended, so that a fold can start behind the damage. It may be called by
+	// Start and by another goroutine than the rest.
+	Damaged func(event.JournalDamagedData)
 	// Forked is called at most once, with an error that wraps ErrFork. Nothing
 	// becomes durable any more.
 	Forked func(err error)
@@ -31,7 +36,8 @@ type Notify struct {
 type publisher struct {
 	open    func(ctx context.Context) (Stream, error)
 	q       *queue
-	mark    func(Link) // notes durability in the run log
+	mark    func(Link)           // notes durability in the run log
+	restore func(end Link) error // goes on where JOURNAL ends before what was durable
 	notify  Notify
 	timeout time.Duration // of one call to the stream
 
@@ -51,7 +57,11 @@ const (
 	publishTimeout = 2 * time.Second
 	degradedAfter  = time.Second
 	backoffFirst   = 20 * time.Millisecond
-	backoffMax     = time.Second
+	// A disk that is well again is found within this and a publish.
+	backoffMax = 400 * time.Millisecond
+	// sickTimeout is the timeout while the store is sick: a plain publish into a
+	// full disk is never answered, and what hangs is found by reading back.
+	sickTimeout = 500 * time.Millisecond
 )
 
 // run works until ctx ends or the journal forks.
@@ -83,7 +93,11 @@ func (p *publisher) run(ctx context.Context) {
 
 // step settles if the end of the stream is in doubt, else publishes the batch.
 func (p *publisher) step(ctx context.Context, batch []event.Encoded) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	timeout := p.timeout
+	if p.settled && p.failures > 0 {
+		timeout = min(timeout, sickTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if !p.settled {
 		return p.settle(ctx)
@@ -127,14 +141,26 @@ func (p *publisher) settle(ctx context.Context) error {
 		return err
 	}
 	before := p.q.durableLink()
-	if err := p.q.settle(tail.Link); err != nil {
+	if err := p.agree(tail.Link); err != nil {
 		return err
 	}
 	p.tail, p.settled = tail, true
-	if tail.Link != before {
+	if tail.Link.Seq > before.Seq {
 		p.advanced(tail.Link)
 	}
 	return nil
+}
+
+// agree compares the end of JOURNAL with what is known here.
+func (p *publisher) agree(end Link) error {
+	err := p.q.settle(end)
+	if !errors.Is(err, errLost) {
+		return err
+	}
+	if err = p.restore(end); errors.Is(err, ErrFork) {
+		p.q.stop(err)
+	}
+	return err
 }
 
 func (p *publisher) advanced(link Link) {

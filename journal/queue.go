@@ -74,7 +74,7 @@ func (q *queue) take() []event.Encoded {
 //	a record in the queue, same hash      all up to it was stored: publish on behind it
 //	in the range of a gap at the front    part of what was given up was stored late: the gap comes next
 //	a durable number, another hash        fork
-//	before the newest durable record      durable records are lost: fork
+//	before the newest durable record      durable records are lost: errLost, see restore
 //	behind all that is known              another writer: fork
 func (q *queue) settle(end Link) error {
 	q.mu.Lock()
@@ -82,7 +82,10 @@ func (q *queue) settle(end Link) error {
 	if end == q.durable {
 		return nil
 	}
-	if end.Seq <= q.durable.Seq {
+	if end.Seq < q.durable.Seq {
+		return errLost
+	}
+	if end.Seq == q.durable.Seq {
 		return q.forked(fmt.Sprintf("record %d was durable, JOURNAL ends with record %d (hash %.12s…)", q.durable.Seq, end.Seq, end.Hash))
 	}
 	for _, e := range q.recs {
@@ -111,6 +114,29 @@ func (q *queue) forked(what string) error {
 	return q.fork
 }
 
+// stop notes that nothing will become durable any more.
+func (q *queue) stop(fork error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fork = fork
+	q.wakeWaiters()
+}
+
+// restore takes end for the newest durable record and puts those of recs back
+// that were durable and come after it. It returns how many. What was never
+// durable is in the queue, or about to be pushed.
+func (q *queue) restore(end Link, recs []event.Encoded) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for n < len(recs) && recs[n].Record.Seq <= q.durable.Seq {
+		n++
+	}
+	q.recs = append(recs[:n:n], q.recs...)
+	q.durable = end
+	return n
+}
+
 // advanceTo notes that everything up to link is durable.
 func (q *queue) advanceTo(link Link) {
 	q.mu.Lock()
@@ -135,6 +161,27 @@ func (q *queue) advance(link Link) {
 func (q *queue) wakeWaiters() {
 	close(q.moved)
 	q.moved = make(chan struct{})
+}
+
+// end is the newest record in the queue or durable.
+func (q *queue) end() Link {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.recs); n > 0 {
+		return LinkOf(q.recs[n-1])
+	}
+	return q.durable
+}
+
+// waiting are the records in the queue as the run log holds them.
+func (q *queue) waiting() []rawRecord {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var recs []rawRecord
+	for _, e := range q.recs {
+		recs = append(recs, rawRecord{seq: uint64(e.Record.Seq), bytes: e.Bytes})
+	}
+	return recs
 }
 
 // newest is the number of the newest record in the queue or durable.

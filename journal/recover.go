@@ -28,21 +28,58 @@ func (j *Journal) recover(ctx context.Context) (*Recovered, error) {
 		rec, err := j.fromJournal(ctx)
 		if err == nil && j.identity.Boot == j.boot {
 			rec.Lost = "the run log of this boot is gone"
+			j.lost = &event.JournalDamagedData{File: j.path, Seqs: []event.SeqRange{}, Why: rec.Lost + "; what was kept and not yet durable is lost"}
 		}
 		return rec, err
 	case errors.Is(err, errFormat), errors.Is(err, ErrChain):
-		aside := j.path + ".damaged-" + time.Now().UTC().Format("20060102T150405")
-		if e := os.Rename(j.path, aside); e != nil {
-			return nil, fmt.Errorf("cannot set damaged run log aside: %w", errors.Join(e, err))
-		}
-		j.cfg.Log.Error("run log is damaged and set aside", "error", err, "evidence", aside)
-		rec, e := j.fromJournal(ctx)
-		if e == nil {
-			rec.Lost = err.Error()
-		}
-		return rec, e
+		return j.fromDamaged(ctx, err)
 	}
 	return nil, err
+}
+
+// fromDamaged recovers from JOURNAL and, behind its end, from whole frames of a
+// damaged run log.
+func (j *Journal) fromDamaged(ctx context.Context, why error) (*Recovered, error) {
+	aside := ""
+	if !inMemory(j.path) {
+		aside = j.path + ".damaged-" + time.Now().UTC().Format("20060102T150405")
+		if err := os.Rename(j.path, aside); err != nil {
+			return nil, fmt.Errorf("cannot set damaged run log aside: %w", errors.Join(err, why))
+		}
+	}
+	rec, err := j.fromJournal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec.Lost = why.Error()
+	j.lost = &event.JournalDamagedData{
+		File: j.path, Seqs: []event.SeqRange{}, Evidence: aside,
+		Why: rec.Lost + "; what was kept, not yet durable and unreadable is lost",
+	}
+	var region *regionError
+	if !errors.As(why, &region) {
+		return rec, nil
+	}
+	durable := rec.Records
+	rec.Records = func(yield func(event.Encoded, error) bool) {
+		for e, err := range durable {
+			if !yield(e, err) {
+				return
+			}
+		}
+		for _, e := range region.records {
+			if e.Record.Seq != j.q.end().Seq+1 || e.Record.Prev != j.q.end().Hash {
+				continue // durable already, or behind a hole
+			}
+			j.q.push([]event.Encoded{e})
+			j.lost.Salvaged++
+			rec.End = LinkOf(e)
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+	return rec, nil
 }
 
 func (j *Journal) fromRunLog(log *runLog, got found) (*Recovered, error) {
@@ -69,7 +106,7 @@ func (j *Journal) fromRunLog(log *runLog, got found) (*Recovered, error) {
 
 // resized makes a run log of the configured size out of one of another size.
 func (j *Journal) resized(log *runLog, got found) (*runLog, error) {
-	if log.region == regionSize(j.cfg.RunLogSize) {
+	if log.region == regionFor(j.cfg.RunLogSize, got.base) || inMemory(j.path) {
 		return log, nil
 	}
 	recs := make([]rawRecord, len(got.records))
@@ -86,29 +123,6 @@ func (j *Journal) resized(log *runLog, got found) (*runLog, error) {
 	}
 	other.hand, other.deaths, other.last = log.hand, log.deaths, log.last
 	return other, errors.Join(other.writeInHand(), log.close())
-}
-
-func (j *Journal) fromJournal(ctx context.Context) (*Recovered, error) {
-	// Safe mode makes no difference here: without a run log the state is in
-	// JOURNAL alone.
-	if _, err := j.openStream(ctx); err != nil {
-		return nil, err
-	}
-	s := j.stream
-	end, err := s.Last(ctx)
-	if err != nil {
-		return nil, err
-	}
-	base, err := s.newestBase(ctx)
-	if err != nil {
-		return nil, err
-	}
-	j.q = newQueue(end.Link)
-	rec := &Recovered{Source: FromJournal, Base: base.base, End: end.Link, Records: s.records(ctx, base.first, base.base.Link, end)}
-	if end.Position == 0 {
-		rec.Source = FromNothing
-	}
-	return rec, nil
 }
 
 func list(recs []event.Encoded) iter.Seq2[event.Encoded, error] {

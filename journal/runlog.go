@@ -21,6 +21,9 @@ const MinRunLog = 256 << 10
 // enough to rebuild the state. Its methods may be called by any goroutine; one
 // goroutine appends.
 type runLog struct {
+	path    string
+	head    header
+	sparse  bool // memory is taken when it is written
 	mu      sync.Mutex
 	f       *os.File
 	w       io.WriterAt // f; tests watch the writes
@@ -57,6 +60,9 @@ type found struct {
 // createRunLog makes a run log at path with one base and the given records,
 // replacing whatever is there. It is complete before it has its name.
 func createRunLog(path string, size int64, node, boot string, base Base, durable Link, recs []rawRecord) (*runLog, error) {
+	if inMemory(path) {
+		return createInMemory(path, size, node, boot, base, durable, recs)
+	}
 	temp := path + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot create run log: %w", err)
@@ -66,7 +72,8 @@ func createRunLog(path string, size int64, node, boot string, base Base, durable
 		return nil, fmt.Errorf("cannot create run log: %w", err)
 	}
 	l := newRunLog(f)
-	if err := l.fill(size, node, boot, base, durable, recs); err != nil {
+	l.path, l.head = path, header{region: regionFor(size, base), node: node, boot: boot}
+	if err := l.fill(base, durable, recs); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot create run log %s: %w", path, err), f.Close(), os.Remove(temp))
 	}
 	if err := os.Rename(temp, path); err != nil {
@@ -79,23 +86,40 @@ func newRunLog(f *os.File) *runLog {
 	return &runLog{f: f, w: f, active: slot{off: slotActive}, durable: slot{off: slotDurable}, inHand: slot{off: slotInHand}}
 }
 
-func (l *runLog) fill(size int64, node, boot string, base Base, durable Link, recs []rawRecord) error {
-	l.region = regionSize(size)
-	head, err := header{region: l.region, node: node, boot: boot}.encode()
+// fill writes the header last: without it there is no run log.
+func (l *runLog) fill(base Base, durable Link, recs []rawRecord) error {
+	l.region = l.head.region
+	head, err := l.head.encode()
 	if err != nil {
 		return err
 	}
 	// Space is taken now, so that no later append can fail for want of it.
-	if err := unix.Fallocate(int(l.f.Fd()), 0, 0, regionStart+2*l.region); err != nil {
-		return fmt.Errorf("cannot reserve %d bytes: %w", regionStart+2*l.region, err)
+	reserve := func(size int64) error { return unix.Fallocate(int(l.f.Fd()), 0, 0, size) }
+	if l.sparse {
+		reserve = l.f.Truncate
 	}
-	if _, err := l.w.WriteAt(head, 0); err != nil {
-		return err
+	if err := reserve(regionStart + 2*l.region); err != nil {
+		return fmt.Errorf("cannot reserve %d bytes: %w", regionStart+2*l.region, err)
 	}
 	if err := l.setDurable(durable); err != nil {
 		return err
 	}
-	return l.begin(base, recs)
+	if err := l.begin(base, recs); err != nil {
+		return err
+	}
+	_, err = l.w.WriteAt(head, 0)
+	return err
+}
+
+// regionFor is the region size for a configured size and a base: a state that
+// would fill a good part of the region gets a larger one, so that a
+// configuration with many services never leaves an engine unable to compact.
+func regionFor(size int64, base Base) int64 {
+	r := regionSize(size)
+	if f := base.frameSize(); f > r/4 {
+		r = (r + 2*f + pageSize - 1) / pageSize * pageSize
+	}
+	return r
 }
 
 // regionSize is the size of a region in a run log of this many bytes.
@@ -106,7 +130,7 @@ func regionSize(size int64) int64 {
 // openRunLog opens the run log at path. It returns ErrNoRunLog if there is
 // none, and ErrOtherBoot if it is of another boot or node.
 func openRunLog(path, node, boot string) (*runLog, found, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := openPlace(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, found{}, ErrNoRunLog
 	}
@@ -118,13 +142,11 @@ func openRunLog(path, node, boot string) (*runLog, found, error) {
 		f.Close()
 		return nil, found{}, fmt.Errorf("cannot open run log %s: %w", path, err)
 	}
+	l.path = path
 	return l, got, nil
 }
 
 func readRunLog(f *os.File, node, boot string) (*runLog, found, error) {
-	if err := checkOwner(f); err != nil {
-		return nil, found{}, err
-	}
 	pages := make([]byte, regionStart)
 	if _, err := f.ReadAt(pages, 0); err != nil {
 		return nil, found{}, fmt.Errorf("cannot read header: %w", err)
@@ -140,15 +162,11 @@ func readRunLog(f *os.File, node, boot string) (*runLog, found, error) {
 		return nil, found{}, fmt.Errorf("%w header: file is smaller than its regions", errFormat)
 	}
 	l := newRunLog(f)
-	l.region = h.region
+	l.region, l.head = h.region, h
 	if err := l.readSlots(pages[pageSize:]); err != nil {
 		return nil, found{}, err
 	}
-	b := make([]byte, l.region)
-	if _, err := io.ReadFull(io.NewSectionReader(f, l.offset(l.gen), l.region), b); err != nil {
-		return nil, found{}, fmt.Errorf("cannot read region: %w", err)
-	}
-	c, err := decodeRegion(b, l.gen)
+	c, err := l.readRegion()
 	if err != nil {
 		return nil, found{}, err
 	}

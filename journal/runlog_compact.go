@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,9 +20,32 @@ func (l *runLog) compact(base Base) error {
 	if err != nil {
 		return fmt.Errorf("cannot compact run log: %w", err)
 	}
-	if err := l.begin(base, recs); err != nil {
+	if err := l.beginOrGrow(base, recs); err != nil {
 		return fmt.Errorf("cannot compact run log: %w", err)
 	}
+	return nil
+}
+
+// beginOrGrow is begin for a state of any size: one that has outgrown the
+// regions gets a larger run log, complete before it takes the old one's name.
+// What is not durable alone never makes it grow: that is bounded (R10, P9).
+func (l *runLog) beginOrGrow(base Base, recs []rawRecord) error {
+	err := l.begin(base, recs)
+	if !errors.Is(err, ErrRunLogFull) || base.frameSize() <= l.region/4 || inMemory(l.path) {
+		return err
+	}
+	larger, e := createRunLog(l.path, regionStart+2*l.region, l.head.node, l.head.boot, base, l.mark, recs)
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	larger.hand, larger.deaths = l.hand, l.deaths
+	if e := larger.writeInHand(); e != nil {
+		return errors.Join(e, larger.close())
+	}
+	_ = l.f.Close()
+	l.f, l.w, l.head, l.region, l.gen, l.end, l.fixed = larger.f, larger.f, larger.head, larger.region, larger.gen, larger.end, larger.fixed
+	l.active, l.durable, l.inHand = larger.active, larger.durable, larger.inHand
+	l.last, l.pending, l.pendBytes = base.Link, larger.pending, larger.pendBytes
 	return nil
 }
 
@@ -50,7 +74,7 @@ func (l *runLog) replace(base Base, batch []event.Encoded) error {
 	if base.Link != link {
 		return fmt.Errorf("cannot drop records from run log: base is of record %d, the newest is %d", base.Seq, link.Seq)
 	}
-	if err := l.begin(base, recs); err != nil {
+	if err := l.beginOrGrow(base, recs); err != nil {
 		return fmt.Errorf("cannot drop records from run log: %w", err)
 	}
 	return nil

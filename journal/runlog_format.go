@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -157,8 +158,17 @@ func frameSum(payload []byte, gen uint64, off int64) uint32 {
 type contents struct {
 	base    Base
 	records []rawRecord
-	end     int64  // where the next frame goes, from the region's start
-	cut     string // what was found instead of a clean end; empty if clean
+	end     int64       // where the next frame goes, from the region's start
+	cut     string      // what was found instead of a clean end; empty if clean
+	behind  []rawRecord // of whole frames behind what cut says: it is damage, no torn end
+}
+
+// last is the newest number in it.
+func (c contents) last() uint64 {
+	if n := len(c.records); n > 0 {
+		return max(c.records[n-1].seq, uint64(c.base.Seq))
+	}
+	return uint64(c.base.Seq)
 }
 
 // decodeRegion reads frames up to the first that is not whole. Only a missing
@@ -179,18 +189,48 @@ func decodeRegion(b []byte, gen uint64) (contents, error) {
 			c.base = base
 		} else {
 			if cut != "" || payload == nil {
-				c.cut = cut
+				c.cut, c.behind = cut, framesBehind(b, gen, c.end)
 				return c, nil
 			}
 			recs, err := recordsOf(payload)
 			if err != nil {
-				c.cut = fmt.Sprintf("frame at offset %d: %v", c.end, err)
+				c.cut, c.behind = fmt.Sprintf("frame at offset %d: %v", c.end, err), framesBehind(b, gen, c.end)
 				return c, nil
 			}
 			c.records = append(c.records, recs...)
 		}
 		c.end += frameHeader + int64(len(payload))
 	}
+}
+
+// framesBehind finds the records of whole frames behind a place where there is
+// none. A torn append leaves nothing whole behind it, since it was the last; a
+// cleared or flipped bit does. What is summed is bounded.
+func framesBehind(b []byte, gen uint64, from int64) []rawRecord {
+	var all []rawRecord
+	budget := 16*int64(len(b)) + 1<<20
+	for off := from + 1; off+frameHeader < int64(len(b)) && budget > 0; off++ {
+		// Most of a region is zero: leap to what may be a frame's type.
+		leap := bytes.IndexByte(b[off+frameHeader:], frameRecords)
+		if leap < 0 {
+			break
+		}
+		off += int64(leap)
+		size := int64(binary.LittleEndian.Uint32(b[off:]))
+		if size < 5 || off+frameHeader+size > int64(len(b)) {
+			continue
+		}
+		budget -= size
+		payload, cut := nextFrame(b, gen, off)
+		if cut != "" {
+			continue
+		}
+		if recs, err := decodeRecords(payload); err == nil {
+			all = append(all, recs...)
+			off += frameHeader + size - 1
+		}
+	}
+	return all
 }
 
 func recordsOf(payload []byte) ([]rawRecord, error) {

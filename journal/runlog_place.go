@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,13 +18,17 @@ const (
 )
 
 // runLogPath chooses where the run log lives: in the runtime folder if that is
-// tmpfs, else in a folder of its own in /dev/shm. On anything but tmpfs a write
-// could wait for a disk, which is what the run log exists to avoid (P5).
-func runLogPath(runtimeDir, node string) (string, error) {
+// tmpfs, else in a folder of its own in /dev/shm, else in a memfd that outlives
+// the engine. On anything but memory a write could wait for a disk, which is
+// what the run log exists to avoid (P5).
+func runLogPath(runtimeDir, node string, memory int) (string, error) {
 	if isTmpfs(runtimeDir) {
 		return filepath.Join(runtimeDir, runLogName), nil
 	}
 	if !isTmpfs(sharedDir) {
+		if memory > 0 {
+			return memoryPrefix + strconv.Itoa(memory), nil
+		}
 		return "", fmt.Errorf("cannot place run log: neither %s nor %s is tmpfs; mount a tmpfs on one of them", runtimeDir, sharedDir)
 	}
 	dir := filepath.Join(sharedDir, "supd-"+node)
@@ -32,9 +38,66 @@ func runLogPath(runtimeDir, node string) (string, error) {
 	return filepath.Join(dir, runLogName), nil
 }
 
-func isTmpfs(dir string) bool {
+// isTmpfs is replaced in tests of machines that have none.
+var isTmpfs = func(dir string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(dir, &st) == nil && int64(st.Type) == unix.TMPFS_MAGIC
+}
+
+// memoryPrefix begins the path of a run log that is in a memfd.
+const memoryPrefix = "/proc/self/fd/"
+
+func inMemory(path string) bool { return strings.HasPrefix(path, memoryPrefix) }
+
+// openPlace opens a run log that is there; os.ErrNotExist if there is none.
+func openPlace(path string) (*os.File, error) {
+	if inMemory(path) {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		// One without a header was never completed.
+		magic := make([]byte, len(runLogMagic))
+		if _, err := f.ReadAt(magic, 0); err != nil || string(magic) != runLogMagic {
+			return nil, errors.Join(fs.ErrNotExist, f.Close())
+		}
+		return f, nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOwner(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// memoryFactor makes up for a run log in a memfd being unable to grow: there
+// is no second file that could take its name. Memory is used as it is written.
+const memoryFactor = 4
+
+// createInMemory makes the run log in the memfd, which has no predecessor worth
+// keeping: it is made only if there is none.
+func createInMemory(path string, size int64, node, boot string, base Base, durable Link, recs []rawRecord) (*runLog, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_TRUNC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create run log: %w", err)
+	}
+	l := newRunLog(f)
+	l.path, l.sparse, l.head = path, true, header{region: memoryFactor * regionFor(size, base), node: node, boot: boot}
+	if err := l.fill(base, durable, recs); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot create run log in memory: %w", err), f.Close())
+	}
+	return l, nil
+}
+
+// removePlace gives up a run log.
+func removePlace(path string) error {
+	if inMemory(path) {
+		return os.Truncate(path, 0)
+	}
+	return os.Remove(path)
 }
 
 // ownFolder makes the folder, or accepts it if it is ours alone. Anyone may

@@ -30,6 +30,9 @@ type natsServer struct {
 	nc    *nats.Conn
 	guard guard
 	log   *slog.Logger
+	// before, if not nil, is called before JetStream opens its store, behind the
+	// guard; with an error the store stays closed.
+	before func() error
 }
 
 // startServer starts the server and connects to it in-process.
@@ -89,6 +92,11 @@ func (s *natsServer) enableNow() error {
 	}
 	if err := os.MkdirAll(s.opts.StoreDir, 0o700); err != nil {
 		return fmt.Errorf("cannot open journal: %w", err)
+	}
+	if s.before != nil {
+		if err := s.before(); err != nil {
+			return err
+		}
 	}
 	err := s.srv.EnableJetStream(&server.JetStreamConfig{
 		StoreDir: s.opts.StoreDir, MaxMemory: s.opts.JetStreamMaxMemory, MaxStore: s.opts.JetStreamMaxStore,
@@ -192,8 +200,14 @@ func (s *natsServer) syncTree(ctx context.Context) error {
 func (s *natsServer) shutdown(ctx context.Context) error {
 	s.nc.Close()
 	err := s.guard.doAfter(ctx, func() error {
+		clean := s.srv.JetStreamEnabled() && s.sickness() == ""
 		s.srv.Shutdown()
 		s.srv.WaitForShutdown()
+		if clean {
+			if err := noteClean(s.opts.StoreDir); err != nil {
+				s.log.Debug("the next start will check the journal", "error", err)
+			}
+		}
 		return nil
 	})
 	if err != nil {

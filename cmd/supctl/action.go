@@ -128,10 +128,40 @@ func noArgs(_ *cobra.Command, args []string) error {
 func (act *action) flags(cmd *cobra.Command) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&act.noWait, "no-wait", false, "return when the command is accepted, and print its id")
-	f.DurationVar(&act.timeout, "timeout", 0, "wait so long at most (default: no limit)")
+	f.Var((*span)(&act.timeout), "timeout", "wait for `SPAN` at most, such as 5s (default: no limit)")
 	f.StringVar(&act.id, "id", "", "the command's `UUID`, version 7: the same id never runs twice")
+	for _, name := range []string{"timeout", "id"} {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	return act.output(cmd)
 }
+
+// span is a flag that is a time span with its unit.
+type span time.Duration
+
+// Set implements pflag.Value.
+func (s *span) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if _, number := strconv.ParseFloat(text, 64); err != nil && number == nil {
+		return fmt.Errorf("it has no unit: write %ss", text)
+	}
+	if err != nil {
+		return errors.New("want a time span, such as 500ms, 5s or 2m")
+	}
+	*s = span(d)
+	return nil
+}
+
+// String implements pflag.Value.
+func (s *span) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return time.Duration(*s).String()
+}
+
+// Type implements pflag.Value.
+func (s *span) Type() string { return "span" }
 
 func (act *action) patterns(args []string) ([]string, error) {
 	switch {
@@ -166,7 +196,16 @@ func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, 
 	defer c.Close()
 	req := event.CommandRequest{ID: id, Verb: verb, Patterns: patterns, Args: args, SentAt: time.Now().UTC(), NoWait: act.noWait}
 	last := event.CommandReply{Command: id}
+	done := func() {}
+	if !act.noWait {
+		done = act.progress(waiting, c, verb, id)
+	}
 	reply, err := c.Command(waiting, req, func(r event.CommandReply) { last = r })
+	var gone error
+	if err == nil && verb == event.VerbShutdown && reply.Status == event.ReplyEnded {
+		gone = c.WaitGone(waiting)
+	}
+	done()
 	if errors.Is(err, client.ErrTimeout) {
 		return act.outOfTime(ctx, verb, last)
 	}
@@ -176,10 +215,8 @@ func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, 
 		}
 		return err
 	}
-	if verb == event.VerbShutdown && reply.Status == event.ReplyEnded {
-		if c.WaitGone(waiting) != nil {
-			return act.outOfTime(ctx, verb, reply)
-		}
+	if gone != nil {
+		return act.outOfTime(ctx, verb, reply)
 	}
 	return act.show(verb, reply)
 }

@@ -14,15 +14,17 @@ import (
 
 	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/journal/event"
 )
 
 // app is one call of supctl.
 type app struct {
-	socket string
-	format string
-	out    io.Writer
-	err    io.Writer
+	socket  string
+	network client.Network
+	format  string
+	out     io.Writer
+	err     io.Writer
 }
 
 // run is main without the process: it returns the exit code.
@@ -46,7 +48,9 @@ func (a *app) root() *cobra.Command {
 		Long: `supctl sends commands to a running supd and shows what it knows.
 
 The socket is --socket, else SUPD_SOCKET, else supd.sock in the runtime folder:
-/run/supd for root, $XDG_RUNTIME_DIR/supd for others.
+/run/supd for root, $XDG_RUNTIME_DIR/supd for others. A supd that listens on the
+network is tls://HOST:PORT (nats:// on the loopback) and wants --nkey, else
+SUPD_NKEY: the file of a user nkey's seed.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 4 not permitted,
 5 no such service, 6 bad configuration, 7 not running, 69 supd unreachable, 75 busy, 124 timed out.
@@ -57,20 +61,26 @@ status: 3 some are not up, 4 some are unknown.`,
   supctl logs -f web
   supctl events --since 10m --service web`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("a verb is missing")
 			}
-			return usage("%q is no verb of supctl", args[0])
+			return unknownVerb(cmd, args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.PersistentFlags().StringVar(&a.socket, "socket", "", "supd's `socket` (default: SUPD_SOCKET, else the runtime folder's)")
+	root.CompletionOptions.DisableDefaultCmd = true // ours knows how to be installed
+	root.PersistentFlags().StringVar(&a.socket, "socket", "", "supd's `socket` or URL (default: SUPD_SOCKET, else the runtime folder's)")
+	root.PersistentFlags().StringVar(&a.network.NKey, "nkey", os.Getenv("SUPD_NKEY"), "seed `file` of the nkey to connect with over the network")
+	root.PersistentFlags().StringVar(&a.network.CA, "tlsca", os.Getenv("SUPD_TLSCA"), "`file` of the authorities that sign supd's certificate")
+	root.PersistentFlags().StringVar(&a.network.Cert, "tlscert", os.Getenv("SUPD_TLSCERT"), "`file` of our own certificate")
+	root.PersistentFlags().StringVar(&a.network.Key, "tlskey", os.Getenv("SUPD_TLSKEY"), "`file` of its key")
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
 		a.planCmd(), a.applyCmd(), a.upgradeCmd(), a.shutdownCmd(),
-		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(),
+		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
+		manual.Command(func(err error) error { return err }),
 	)
 	return root
 }
@@ -100,7 +110,7 @@ func (a *app) writeJSON(v any) error {
 }
 
 func (a *app) dial(ctx context.Context) (*client.Client, error) {
-	return client.Dial(ctx, a.socketPath(), client.Options{Name: "supctl"})
+	return client.Dial(ctx, a.socketPath(), client.Options{Name: "supctl", Network: a.network})
 }
 
 // socketPath is where supd listens, as commandline and environment say.

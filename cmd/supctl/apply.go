@@ -11,6 +11,7 @@ import (
 
 	"supd/cmd/internal/exitcode"
 	"supd/journal/event"
+	"supd/projector/timeline"
 )
 
 func (a *app) planCmd() *cobra.Command {
@@ -78,7 +79,7 @@ func (a *app) showPlan(p event.Plan) error {
 		_, err := fmt.Fprintln(a.out, "nothing to do")
 		return err
 	}
-	if err := writeTable(a.out, rows, false); err != nil || stay == 0 {
+	if err := a.writeLines(timeline.Fit(rows, width(a.out))); err != nil || stay == 0 {
 		return err
 	}
 	text := fmt.Sprintf("%d services stay as they are", stay)

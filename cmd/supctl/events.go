@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/client"
+	"supd/cmd/internal/exitcode"
 	"supd/journal/event"
 	"supd/projector/timeline"
 )
@@ -45,8 +46,8 @@ With -o json each line is one record, byte for byte as it is stored.`,
 				return nil
 			}
 			for _, k := range kinds {
-				if k == "" || strings.ContainsAny(k, "*> \t") {
-					return usage("--kind %q is no kind of record", k)
+				if err := checkKind(k); err != nil {
+					return err
 				}
 			}
 			for _, s := range q.Services {
@@ -67,6 +68,9 @@ With -o json each line is one record, byte for byte as it is stored.`,
 				return err
 			}
 			defer c.Close()
+			if err := checkServices(cmd.Context(), c, q.Services); err != nil {
+				return err
+			}
 			if err := c.Events(cmd.Context(), q, a.showEvent); err != nil {
 				return err
 			}
@@ -82,6 +86,36 @@ With -o json each line is one record, byte for byte as it is stored.`,
 	_ = cmd.RegisterFlagCompletionFunc("service", a.completeServices)
 	_ = cmd.RegisterFlagCompletionFunc("kind", completeKinds)
 	return a.output(cmd)
+}
+
+// checkServices refuses the name of a service that neither is there nor has
+// left anything in the journal: a slip would otherwise look like a service to
+// which nothing happened.
+func checkServices(ctx context.Context, c *client.Client, names []string) error {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == event.NoService })
+	if len(names) == 0 {
+		return nil
+	}
+	status, err := askStatus(ctx, c, names)
+	if err != nil {
+		return err
+	}
+	for _, name := range status.Unknown {
+		found := false
+		seen := func(client.Stored) error { found = true; return nil }
+		if err := c.Events(ctx, client.EventsQuery{Services: []string{name}, Tail: 1}, seen); err != nil {
+			return err
+		}
+		if found {
+			continue
+		}
+		hint := "see what there is: supctl status"
+		if status.Near != "" && name == status.Unknown[0] {
+			hint = "did you mean " + status.Near + "?"
+		}
+		return &hinted{error: fmt.Errorf("cannot show events of %s: no such service, and none in the journal", name), code: exitcode.NoService, hint: hint}
+	}
+	return nil
 }
 
 // noteKept says what the journal on disk does not show yet: with a full disk

@@ -11,6 +11,7 @@ import (
 
 	"supd/cmd/internal/version"
 	"supd/journal/event"
+	"supd/projector/timeline"
 )
 
 func (a *app) infoCmd() *cobra.Command {
@@ -43,10 +44,13 @@ func (a *app) showInfo(i event.Info) error {
 		{"journal", fmt.Sprintf("records %d to %d, %d bytes, %s", i.Journal.First, i.Journal.Last, i.Journal.Bytes, i.Journal.Health)},
 		{"output", fmt.Sprintf("%d bytes in %s", i.Output.Bytes, i.Output.Directory)},
 	}
+	if l := i.Listen; l != nil {
+		rows = append(rows, []string{"network", l.Address + ", " + l.Health})
+	}
 	for _, k := range slices.Sorted(maps.Keys(i.Kernel)) {
 		rows = append(rows, []string{k, i.Kernel[k]})
 	}
-	return writeTable(a.out, rows, false)
+	return a.writeLines(timeline.Fit(rows, 0)) // values are sentences: none is cut
 }
 
 func (a *app) dumpCmd() *cobra.Command {

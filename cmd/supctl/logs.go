@@ -31,11 +31,14 @@ func (a *app) logsCmd() *cobra.Command {
 	var fl logsFlags
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "Show the output of a service",
-		Long: "Shows what a service wrote to stdout and stderr, byte for byte.",
+		Long: `Shows what a service wrote to stdout and stderr, byte for byte. A glob in quotes
+or the base name of replicas shows all that it names, each line with the
+service's name before it.`,
 		Example: `  supctl logs web
   supctl logs -f web
   supctl logs -n all --stream stderr --since 10m web
   supctl logs --instance -1 web      # the last but one run
+  supctl logs worker                 # worker-0, worker-1, … together
   supctl logs -f --all`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
@@ -57,9 +60,14 @@ func (a *app) logsCmd() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			if fl.all {
-				return a.logsOfAll(cmd.Context(), c, req, fl)
+			status, err := askStatus(cmd.Context(), c, args)
+			if err != nil {
+				return err
 			}
+			if fl.all || len(status.Services) > 1 || len(status.Services) == 1 && status.Services[0].Name != args[0] {
+				return a.logsOfAll(cmd.Context(), c, req, fl, status.Services)
+			}
+			// A name that status does not know may have output of the past.
 			req.Service = args[0]
 			p := printer{w: a.out, times: fl.times}
 			return c.Logs(cmd.Context(), req, fl.follow, func(l event.LogLine) error { return p.print("", l) })
@@ -104,14 +112,10 @@ func (fl logsFlags) request(now time.Time) (event.LogsRequest, error) {
 // actor have 48 of them. More are polled.
 const manyServices = 40
 
-// logsOfAll shows the output of all services, each line with its name:
+// logsOfAll shows the output of several services, each line with its name:
 // merged by time, or as it comes when following.
-func (a *app) logsOfAll(ctx context.Context, c *client.Client, req event.LogsRequest, fl logsFlags) error {
-	status, err := askStatus(ctx, c, nil)
-	if err != nil {
-		return err
-	}
-	if len(status.Services) > manyServices {
+func (a *app) logsOfAll(ctx context.Context, c *client.Client, req event.LogsRequest, fl logsFlags, services []event.ServiceStatus) error {
+	if len(services) > manyServices {
 		req.Wait = event.Duration(100 * time.Millisecond)
 	}
 	p := printer{w: a.out, times: fl.times}
@@ -125,7 +129,7 @@ func (a *app) logsOfAll(ctx context.Context, c *client.Client, req event.LogsReq
 		wg     sync.WaitGroup
 		mu     sync.Mutex // guards all, failed and p
 	)
-	for _, s := range status.Services {
+	for _, s := range services {
 		req := req
 		req.Service = s.Name
 		read := func() {

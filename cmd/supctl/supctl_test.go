@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 			rig.Append(t,
 				event.Draft{Subject: "web", Data: event.InstanceStartingData{Instance: "i", Run: 1, PID: 77, Reason: "autostart"}},
 				event.Draft{Subject: "web", Data: event.InstanceExitedData{Instance: "i", Cause: "exited"}},
+				event.Draft{Subject: "gone", Data: event.ServiceRemovedData{}},
 				event.Draft{Subject: "db", Data: event.InstanceStartingData{Instance: "j", Run: 1, PID: 78, Reason: "command"}},
 			)
 			env.Setenv("SUPD_SOCKET", rig.Socket)
@@ -120,6 +121,29 @@ func TestParseSignal(t *testing.T) {
 	}
 }
 
+func TestUnknownVerb(t *testing.T) {
+	root := (&app{}).root()
+	for typed, want := range map[string]string{
+		"restrat": "restart", "strat": "start", "tail": "logs -f", "update": "apply", "reread": "plan", "ls": "status", "PS": "status",
+		"journal": "events", "enable": "start", "kill": "signal KILL", "xyzzy": "",
+	} {
+		text := unknownVerb(root, typed).Error()
+		_, meant, _ := strings.Cut(text, ": did you mean supctl ")
+		if strings.TrimSuffix(meant, "?") != want {
+			t.Errorf("%s: %s", typed, text)
+		}
+	}
+	for word, verb := range peers {
+		name, _, _ := strings.Cut(verb, " ")
+		if cmd, _, err := root.Find([]string{name}); err != nil || cmd == root {
+			t.Errorf("%s leads to %s, which is no verb", word, verb)
+		}
+		if cmd, _, err := root.Find([]string{word}); err == nil && cmd != root {
+			t.Errorf("%s is a verb", word)
+		}
+	}
+}
+
 func TestRuntimeFolder(t *testing.T) {
 	if os.Geteuid() == 0 {
 		if got := runtimeFolder(); got != "/run/supd" {
@@ -152,18 +176,6 @@ func TestPrinter(t *testing.T) {
 		}
 	}
 	if got, want := b.String(), "ab\xff\x00\nc\nd\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-func TestTableAlignsWithColour(t *testing.T) {
-	var b strings.Builder
-	rows := [][]string{{"NAME", "STATE"}, {"w", "running"}, {"long-name", "fatal"}}
-	if err := writeTable(&b, rows, true); err != nil {
-		t.Fatal(err)
-	}
-	want := "NAME       STATE\nw          \x1b[32mrunning\x1b[0m\nlong-name  \x1b[31mfatal\x1b[0m\n"
-	if got := b.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

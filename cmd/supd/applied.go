@@ -162,6 +162,16 @@ func keyed(key []byte, parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// keyedFiles are the files as records name them: a plain hash of a file would
+// let readers of the journal guess a short secret that is in it (P10).
+func keyedFiles(files []event.ConfigFile, key []byte) []event.ConfigFile {
+	out := make([]event.ConfigFile, 0, len(files))
+	for _, f := range files {
+		out = append(out, event.ConfigFile{Path: f.Path, SHA256: keyed(key, f.SHA256)})
+	}
+	return out
+}
+
 // definitions turns a configuration into what the journal may know of it, and
 // what is needed to start its services.
 func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {

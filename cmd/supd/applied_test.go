@@ -35,7 +35,7 @@ func secretSet() *config.Set {
 	return &config.Set{
 		Supd: config.Supd{Node: "n"},
 		Services: []config.Service{{
-			Name: "web", Spec: event.Spec{Base: "web", CommandLine: true, Command: []string{"/bin/web --pass ${PASS}"}, Environment: event.Environment{Names: []string{"PASS"}}},
+			Name: "web", Spec: event.Spec{Type: event.TypeSimple, StartTimeout: event.Duration(90 * time.Second), Base: "web", CommandLine: true, Command: []string{"/bin/web --pass ${PASS}"}, Environment: event.Environment{Names: []string{"PASS"}}},
 			Launch:      event.Launch{Paths: []string{"/bin/web"}, Args: []string{"/bin/web", "--pass", secret}, Env: []string{"PASS=" + secret}},
 			ExplicitEnv: []string{"PASS=" + secret},
 		}},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,8 +50,10 @@ type reading struct {
 	set      *config.Set
 	raw      []byte
 	digest   string
+	files    []event.ConfigFile
 	services []policy.Definition
 	launches launches
+	bound    net.Listener // on a new listen.address, until it is used
 }
 
 func newConfigurator(startup *config.Set) *configurator {
@@ -58,13 +61,16 @@ func newConfigurator(startup *config.Set) *configurator {
 }
 
 func (r *reading) configure() policy.Configure {
-	return policy.Configure{Actor: "supd", Digest: r.digest, Files: r.set.Files, Services: r.services}
+	return policy.Configure{Actor: "supd", Digest: r.digest, Files: r.files, Services: r.services}
 }
 
 // resolved makes a reading of a set.
 func (e *engine) resolved(set *config.Set, raw []byte) *reading {
 	defs, starts := definitions(set, e.identity.Key)
-	return &reading{set: set, raw: raw, digest: keyed(e.identity.Key, string(raw)), services: defs, launches: starts}
+	return &reading{
+		set: set, raw: raw, digest: keyed(e.identity.Key, string(raw)), files: keyedFiles(set.Files, e.identity.Key),
+		services: defs, launches: starts,
+	}
 }
 
 // read reads the configuration of supd run as it is now. r is nil if a problem
@@ -146,7 +152,10 @@ func (e *engine) applyNow(cmd policy.Command, reply func(event.CommandReply)) er
 	if !known { // else the answer is in the state, whatever the file says now
 		var problems []config.Problem
 		if r, problems = e.read(); r != nil {
-			if err := storeIn(e.applied.runtime, r.raw, r.digest, false, current); err != nil {
+			if r.bound, err = e.network.bindAgain(r.set.Listen); err == nil {
+				err = storeIn(e.applied.runtime, r.raw, r.digest, false, current)
+			}
+			if err != nil {
 				problems = append(problems, config.Problem{File: e.args.Places.Config, Line: 1, Column: 1, Message: err.Error()})
 			}
 		}
@@ -163,6 +172,9 @@ func (e *engine) applyNow(cmd policy.Command, reply func(event.CommandReply)) er
 		e.configs.next = nil
 		return err
 	})
+	if r != nil && r.bound != nil {
+		r.bound.Close() // it was not decided so
+	}
 	if err == nil && cmd.Configure != nil {
 		e.settle(r)
 	}
@@ -200,10 +212,12 @@ func (e *engine) use(c *executor.Core, digest string) {
 	}
 	before := e.set
 	e.set, e.launches = r.set, r.launches
-	setLogLevel(r.set.Supd.LogLevel)
+	setLog(r.set.Supd.LogLevel, r.set.Supd.LogFormat)
 	c.SetConcurrency(r.set.Start.Concurrency)
 	if e.bridge != nil {
 		e.bridge.SetAccess(e.access())
+		e.network.use(r.set.Listen, r.bound)
+		r.bound = nil
 	}
 	old := map[string]event.Output{}
 	for _, s := range before.Services {
@@ -235,14 +249,28 @@ func (e *engine) tellAll(s *projector.State) {
 }
 
 // loggerSettings are what the logger is told about all output, under no
-// service's name. What it was started with may be older.
+// service's name, and the keeper on the way. What they were started with may
+// be older.
 type loggerSettings struct {
-	MaxTotal int64  `json:"max_total"`
-	LogLevel string `json:"log_level"`
+	MaxTotal  int64  `json:"max_total"`
+	LogLevel  string `json:"log_level"`
+	LogFormat string `json:"log_format"`
+	Console   string `json:"console"` // as in keeperArgs
+}
+
+// keeperSettings takes what of them concerns the keeper: its own log.
+func keeperSettings(data []byte) {
+	var s loggerSettings
+	if json.Unmarshal(data, &s) == nil {
+		setLog(s.LogLevel, s.LogFormat)
+	}
 }
 
 func (e *engine) tellLogger() {
-	b, err := event.Marshal(loggerSettings{MaxTotal: e.set.Output.MaxTotal, LogLevel: e.set.Supd.LogLevel})
+	b, err := event.Marshal(loggerSettings{
+		MaxTotal: e.set.Output.MaxTotal, LogLevel: e.set.Supd.LogLevel, LogFormat: e.set.Supd.LogFormat,
+		Console: consoleMode(e.set, e.args.Single, e.args.Watched),
+	})
 	if err == nil {
 		err = e.client.Settings("", b)
 	}

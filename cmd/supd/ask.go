@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,8 +24,7 @@ import (
 
 // Command implements control.Handler.
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
-	client := r.Client
-	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: &client}
+	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: r.Client, Remote: r.Remote}
 	if cmd.Request.Verb == event.VerbApply {
 		e.apply(cmd, reply)
 		return
@@ -92,14 +93,19 @@ func (e *engine) askStatus(ctx context.Context, r control.Request) (any, error) 
 	}
 	reply := event.StatusReply{Services: []event.ServiceStatus{}, Unknown: []string{}}
 	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		if len(q.Patterns) == 0 {
-			reply.Services = timeline.Status(s)
-			return
+		names, unknown := slices.Sorted(maps.Keys(s.Services)), []string(nil)
+		if len(q.Patterns) > 0 {
+			names, unknown = policy.Resolve(s, q.Patterns)
 		}
-		names, unknown := policy.Resolve(s, q.Patterns)
 		reply.Unknown = append(reply.Unknown, unknown...)
+		if len(unknown) > 0 {
+			reply.Near = policy.Near(s, unknown[0])
+		}
 		for _, name := range names {
 			reply.Services = append(reply.Services, timeline.ServiceStatus(s.Services[name]))
+		}
+		if q.Waits {
+			reply.Waits = timeline.Waits(s, names)
 		}
 	})
 	return reply, err
@@ -136,7 +142,7 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
 		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
 		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: e.outputSize.of(e.args.Output)},
-		Started: e.started.UTC(), Kernel: map[string]string{},
+		Started: e.started.UTC(), Kernel: map[string]string{}, Listen: e.network.info(),
 	}
 	if k := e.loop.KeeperInfo(); k != nil {
 		info.PIDs = event.InfoPIDs{Keeper: k.PID, Engine: os.Getpid(), Logger: k.Logger.PID}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,14 +29,18 @@ const (
 	consolePatience = 2 * time.Second
 )
 
+// watched tells whether somebody looks at supd's own stdout: a person at a
+// terminal, or whoever keeps a container's log.
+func watched() bool { return terminal(os.Stdout) || os.Getpid() == 1 }
+
 // consoleMode decides by the configuration and by who listens.
-func consoleMode(set *config.Set, single bool) string {
+func consoleMode(set *config.Set, single, watched bool) string {
 	switch {
 	case set.Supd.Console == "off":
 		return ""
 	case single:
 		return consolePlain
-	case set.Supd.Console == "on" || terminal(os.Stdout) || os.Getpid() == 1:
+	case set.Supd.Console == "on" || watched:
 		return consoleNames
 	}
 	return ""
@@ -78,10 +83,62 @@ func sameFile(a, b *os.File) bool {
 	return unix.Fstat(int(a.Fd()), &x) == nil && unix.Fstat(int(b.Fd()), &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
-func (cs consoles) moved(service string) {
-	for _, c := range cs {
+// screens are the consoles of the moment: an applied configuration switches
+// them on and off.
+type screens struct {
+	dir string
+	log *slog.Logger
+
+	mu    sync.Mutex
+	mode  string
+	list  consoles
+	shown map[string]bool // what was told of services, for consoles that come later
+}
+
+// set switches to a mode. What was written before a console is switched on is
+// not shown; what was written before it is switched off is.
+func (s *screens) set(mode string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if mode == s.mode {
+		return
+	}
+	next, err := newConsoles(mode, s.dir, s.log)
+	if err != nil {
+		s.log.Warn("service output is not copied to supd's own", "error", err)
+		return
+	}
+	for service, shown := range s.shown {
+		next.show(service, shown)
+	}
+	old := s.list
+	s.mode, s.list = mode, next
+	go func() { _ = old.finish() }() // its reader may be slow; the logger is not
+}
+
+// moved tells that a service has more output.
+func (s *screens) moved(service string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.list {
 		c.Moved(service)
 	}
+}
+
+// show tells whether a service is to be shown.
+func (s *screens) show(service string, shown bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown[service] = shown
+	s.list.show(service, shown)
+}
+
+// finish shows the rest.
+func (s *screens) finish() error {
+	s.mu.Lock()
+	list := s.list
+	s.mu.Unlock()
+	return list.finish()
 }
 
 func (cs consoles) show(service string, shown bool) {

@@ -20,6 +20,7 @@ import (
 	"supd/cmd/internal/exitcode"
 	"supd/executor"
 	"supd/executor/keeper"
+	"supd/executor/policy"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -50,6 +51,7 @@ type engine struct {
 	bridge   *control.Bridge
 	server   *control.Server
 	socket   string // the control socket's path
+	network  *network
 	notify   *notifier
 	single   single
 	upgrades upgrader
@@ -142,9 +144,9 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
+		MemoryFD: keeper.MemoryFD, LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
 		Log:    e.log,
-		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked},
+		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
 	}
 	if set.Journal.Sync == "interval" {
 		cfg.SyncInterval = 200 * time.Millisecond
@@ -160,9 +162,23 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 			return nil, 0, 0, "", err
 		}
 	}
+	broken := false
 	for r, err := range rec.Records {
+		var hole *journal.HoleError
+		if errors.As(err, &hole) {
+			e.log.Error("the state is rebuilt across a hole in the journal", "error", hole)
+			broken = true
+			if s, err = projector.Parse(s.Canonical(), hole.After.Seq, hole.After.Hash); err == nil {
+				continue
+			}
+		}
 		if err == nil {
 			err = s.Apply(r)
+		}
+		if broken && errors.Is(err, projector.ErrImpossible) {
+			// It speaks of something that went with the hole: what it says
+			// is lost as well, what comes after it is not.
+			s, err = projector.Parse(s.Canonical(), r.Record.Seq, r.Hash)
 		}
 		if err != nil {
 			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
@@ -188,7 +204,7 @@ func (e *engine) configuration(s *projector.State) error {
 		return err
 	}
 	e.configs = newConfigurator(startup)
-	defer func() { setLogLevel(e.set.Supd.LogLevel) }()
+	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
@@ -265,6 +281,8 @@ func (e *engine) serve(l *net.UnixListener) error {
 	if err != nil {
 		return err
 	}
+	e.network = &network{bridge: e.bridge, log: e.log}
+	e.network.use(e.set.Listen, nil)
 	e.socket = l.Addr().String()
 	if err := openSocket(e.socket, e.set.Control); err != nil {
 		return err
@@ -285,7 +303,13 @@ func (e *engine) access() control.Access {
 		n := int(*gid)
 		return &n
 	}
-	return control.Access{Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID)}
+	onNetwork, err := networkAccess(e.set.Listen)
+	if err != nil {
+		e.log.Error("nobody is let in from the network", "error", err)
+	}
+	return control.Access{
+		Owner: os.Geteuid(), AdminGroup: asInt(e.set.Control.AdminGID), ReadGroup: asInt(e.set.Control.ReadGID), Network: onNetwork,
+	}
 }
 
 // openSocket lets those connect whom the configuration names. Who is turned
@@ -320,6 +344,7 @@ func (e *engine) runLoop() error {
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)
+	e.network.close()
 	e.server.Close()
 	if err := e.journal.Retire(ctx); err != nil {
 		// What is not durable is kept: the next supd of this boot goes on with it.
@@ -365,6 +390,19 @@ func (e *engine) degraded(why string, since time.Time) {
 func (e *engine) healed(d time.Duration, records int, method string) {
 	e.setHealth("ok")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
+}
+
+// damaged records what was found, and a base behind it, at which a fold of
+// JOURNAL can start again (R9). The goroutine ends with the loop.
+func (e *engine) damaged(d event.JournalDamagedData) {
+	go func() {
+		_ = e.loop.Do(context.Background(), func(c *executor.Core) error {
+			if err := c.Step(policy.Note{Data: d}); err != nil {
+				return err
+			}
+			return c.Step(policy.Base{})
+		})
+	}()
 }
 
 func (e *engine) forked(err error) {

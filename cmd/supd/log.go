@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/sys/unix"
@@ -13,30 +15,58 @@ import (
 const versionText = version.Version
 
 // newLog makes the log of one of our processes: to stderr, readable on a
-// terminal, JSON elsewhere.
+// terminal, JSON elsewhere, unless the configuration says otherwise.
 func newLog(a keeperArgs, process string) *slog.Logger {
 	nameProcess(process)
-	setLogLevel(a.LogLevel)
-	return slog.New(logHandler(a.LogFormat, &logLevel)).With("process", process)
+	setLog(a.LogLevel, a.LogFormat)
+	return slog.New(newLogHandler(os.Stderr)).With("process", process)
 }
 
-// logLevel is this process's; an applied configuration may change it.
-var logLevel slog.LevelVar
+// logLevel and logAsText are this process's; an applied configuration may
+// change them.
+var (
+	logLevel  slog.LevelVar
+	logAsText atomic.Bool
+)
 
-func setLogLevel(text string) {
-	if err := logLevel.UnmarshalText([]byte(text)); err != nil {
+// setLog takes what is applied: supd.log_level and supd.log_format.
+func setLog(level, format string) {
+	if err := logLevel.UnmarshalText([]byte(level)); err != nil {
 		logLevel.Set(slog.LevelInfo)
 	}
+	logAsText.Store(format == "text" || format != "json" && terminal(os.Stderr))
 }
 
-func logHandler(format string, level slog.Leveler) slog.Handler {
-	switch {
-	case format == "json" || format != "text" && !terminal(os.Stderr):
-		return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
-	case terminal(os.Stderr) && os.Getenv("NO_COLOR") == "":
-		return tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000"})
+// logHandler writes each record in the format of the moment.
+type logHandler struct{ text, json slog.Handler }
+
+func newLogHandler(f *os.File) *logHandler {
+	color := terminal(f) && os.Getenv("NO_COLOR") == ""
+	return &logHandler{
+		text: tint.NewTextHandler(f, &tint.Options{Level: &logLevel, TimeFormat: "15:04:05.000", NoColor: !color}),
+		json: slog.NewJSONHandler(f, &slog.HandlerOptions{Level: &logLevel}),
 	}
-	return tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: true})
+}
+
+// Enabled implements slog.Handler.
+func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= logLevel.Level() }
+
+// Handle implements slog.Handler.
+func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if logAsText.Load() {
+		return h.text.Handle(ctx, r)
+	}
+	return h.json.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &logHandler{h.text.WithAttrs(attrs), h.json.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	return &logHandler{h.text.WithGroup(name), h.json.WithGroup(name)}
 }
 
 func terminal(f *os.File) bool {

@@ -52,14 +52,16 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close()
-	screens, err := newConsoles(a.Console, a.Output, log)
-	if err != nil {
-		log.Warn("service output is not copied to supd's own", "error", err)
-	}
+	screens := &screens{dir: a.Output, log: log, shown: map[string]bool{}}
+	screens.set(a.Console)
 	l, err := output.NewLogger(a.Output, output.Options{
 		MaxTotal: a.MaxTotal,
-		Moved:    screens.moved,
-		Event:    func(e output.Event) { reportOutput(conn, log, e) },
+		Tally:    filepath.Join(a.Places.Runtime, "output.gaps"),
+		Lowered: func(bytes int64) {
+			log.Warn("output.max_total is more than half of the file system: half of it counts", "bytes", bytes)
+		},
+		Moved: screens.moved,
+		Event: func(e output.Event) { reportOutput(conn, log, e) },
 		Drained: func(instance, stream string) {
 			s := wire.Stdout
 			if stream == output.Stderr {
@@ -118,7 +120,7 @@ func ignoreCanceled(err error) error {
 }
 
 // followKeeper takes orders until Finish or the keeper's end.
-func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens consoles, log *slog.Logger) error {
+func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens *screens, log *slog.Logger) error {
 	for {
 		m, pipe, err := conn.Recv()
 		if errors.Is(err, io.EOF) {
@@ -139,7 +141,7 @@ func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens consoles, log
 			}
 		case *wire.Settings:
 			if m.Service == "" {
-				followSettings(l, m.Data, log)
+				followSettings(l, screens, m.Data, log)
 				continue
 			}
 			settings, shown, err := outputSettings(m.Data)
@@ -156,14 +158,15 @@ func followKeeper(conn *wire.LoggerConn, l *output.Logger, screens consoles, log
 }
 
 // followSettings takes what concerns all output.
-func followSettings(l *output.Logger, data []byte, log *slog.Logger) {
+func followSettings(l *output.Logger, screens *screens, data []byte, log *slog.Logger) {
 	var s loggerSettings
 	if err := json.Unmarshal(data, &s); err != nil {
 		log.Error("cannot change the settings of all output", "error", err)
 		return
 	}
 	l.SetMaxTotal(s.MaxTotal)
-	setLogLevel(s.LogLevel)
+	setLog(s.LogLevel, s.LogFormat)
+	screens.set(s.Console)
 }
 
 // outputSettings reads what executor.OutputSettings wrote: how output is kept,

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
 )
 
@@ -88,6 +89,6 @@ Start it with a configuration, then steer it with supctl:
 	root.AddCommand(run, checkCommand(), checkStateCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version.Version) },
-	})
+	}, manual.Command(func(err error) error { return failure{exitcode.Failed, err} }, manual.Configuration))
 	return root
 }

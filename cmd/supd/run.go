@@ -66,24 +66,6 @@ it keeps state in folders of its own, run-PID, and removes them at the end.`,
 	return cmd
 }
 
-func checkCommand() *cobra.Command {
-	path := folders.Config()
-	cmd := &cobra.Command{
-		Use: "check", Short: "Check a configuration and do nothing", Args: cobra.NoArgs,
-		Example: "  supd check -c ./supd.toml",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			set, err := load(path)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d services\n", path, len(set.Services))
-			return nil
-		},
-	}
-	cmd.Flags().StringVarP(&path, "config", "c", path, "configuration file or folder")
-	return cmd
-}
-
 // load reads a configuration and prints what is wrong with it.
 func load(path string) (*config.Set, error) {
 	host, err := config.ThisHost(originalLimits())
@@ -186,15 +168,20 @@ func prepareKeeper(at places, set *config.Set, how runOptions) (keeperArgs, erro
 	if err != nil {
 		return keeperArgs{}, err
 	}
+	if err := tryListen(set.Listen); err != nil {
+		return keeperArgs{}, fmt.Errorf("%w; see who has the address with `ss -ltnp`, or change listen.address", err)
+	}
 	if err := (applied{state: at.State, runtime: at.Runtime}).prepare(set); err != nil {
 		return keeperArgs{}, err
 	}
-	return keeperArgs{
+	args := keeperArgs{
 		Places: at, SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
 		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
 		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
-		Single: len(how.command) > 0, Private: how.private, Console: consoleMode(set, len(how.command) > 0),
-	}, nil
+		Single: len(how.command) > 0, Private: how.private, Watched: watched(),
+	}
+	args.Console = consoleMode(set, args.Single, args.Watched)
+	return args, nil
 }
 
 // stateWindow is how long the engine of a keeper that was killed may still hold
@@ -300,6 +287,7 @@ type keeperArgs struct {
 	Output     string
 	MaxTotal   int64
 	Console    string   // how service output is copied to supd's own
+	Watched    bool     `json:",omitempty"` // the console's auto is on
 	Single     bool     `json:",omitempty"` // the one service main; supd ends with it
 	Private    []string `json:",omitempty"` // folders to remove after an orderly end
 	Born       bool     `json:",omitempty"` // an orphaned engine started the keeper, no person
@@ -329,10 +317,10 @@ func keeperMain() int {
 		finish = consoleFinish // a pipe's reader is to get the whole output
 	}
 	return keeper.Run(keeper.Config{
-		FinishLimit: finish,
-		EngineArgs:  []string{"supd", modeEngine},
-		LoggerArgs:  []string{"supd", modeLogger},
-		HelperArgs:  boot.Args, Boot: boot, Born: a.Born,
+		FinishLimit: finish, Settings: keeperSettings,
+		EngineArgs: []string{"supd", modeEngine},
+		LoggerArgs: []string{"supd", modeLogger},
+		HelperArgs: boot.Args, Boot: boot, Born: a.Born,
 		RuntimeDir: a.Places.Runtime, SocketMode: os.FileMode(a.SocketMode),
 		SocketPath: filepath.Join(a.Places.Runtime, folders.SocketName),
 		CgroupName: a.CgroupName, Version: versionText, Log: newLog(a, modeKeeper),

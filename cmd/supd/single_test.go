@@ -85,15 +85,19 @@ func TestPrivateFolderIsFresh(t *testing.T) {
 }
 
 func TestConsoleMode(t *testing.T) {
-	if terminal(os.Stdout) {
-		t.Skip("NOT RUN: needs a stdout that is no terminal")
-	}
 	for _, tt := range []struct {
-		key    string
-		single bool
-		want   string
-	}{{"auto", false, ""}, {"on", false, consoleNames}, {"off", false, ""}, {"auto", true, consolePlain}, {"off", true, ""}} {
-		if got := consoleMode(&config.Set{Supd: config.Supd{Console: tt.key}}, tt.single); got != tt.want {
+		key             string
+		single, watched bool
+		want            string
+	}{
+		{"auto", false, false, ""},
+		{"auto", false, true, consoleNames},
+		{"on", false, false, consoleNames},
+		{"off", false, true, ""},
+		{"auto", true, false, consolePlain},
+		{"off", true, true, ""},
+	} {
+		if got := consoleMode(&config.Set{Supd: config.Supd{Console: tt.key}}, tt.single, tt.watched); got != tt.want {
 			t.Errorf("%s, single %v: %q, want %q", tt.key, tt.single, got, tt.want)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +29,7 @@ With -o json it prints {seq, hash, state}, the same bytes that supctl dump
 gave at that moment.`,
 		Example: `  supreplay at 03:12
   supreplay at 10m ago
+  supreplay at third crash of web
   supreplay at 512 --from ./copy -o json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -79,52 +79,99 @@ type view struct {
 	warnings []*finding // that put the state in doubt
 }
 
-// at folds the history up to a moment.
+// at rebuilds the state at a moment: one reading finds the last record of the
+// moment and the newest complete base before it, another folds from there.
 func (s *source) at(m moment) (*view, error) {
+	m, err := s.resolve(m)
+	if err != nil {
+		return nil, err
+	}
+	g := s.aim(m)
+	v := &view{nodeID: s.nodeID, last: g.last}
 	var f fold
-	v := &view{nodeID: s.nodeID}
+	if g.last.Seq != 0 {
+		f = s.foldTo(g.base, g.last.Seq)
+		if !f.known() && g.base != 0 {
+			f = s.foldTo(0, g.last.Seq) // the base is of no use; and what is wrong shows from the beginning
+		}
+	}
+	if err := v.reached(m, g.first, g.past, &f, g.damaged); err != nil {
+		return nil, err
+	}
+	v.state = f.state
+	if v.moment = v.last.Time; m.seq == 0 && g.past {
+		v.moment = m.at
+	}
+	// The record behind tells whether the last one is what was written.
+	for _, d := range g.doubts {
+		if d.First <= v.last.Seq && v.last.Seq <= d.Last {
+			v.warnings = append(v.warnings, d)
+		}
+	}
+	return v, nil
+}
+
+// aimed is what a reading of the heads tells about a moment.
+type aimed struct {
+	first   event.Seq    // of the journal
+	last    event.Record // of the moment; zero if there is none
+	base    uint64       // stream sequence of the newest complete base up to last; 0: none
+	past    bool         // records behind the moment were seen
+	damaged bool
+	doubts  []*finding // records that were altered
+}
+
+func (s *source) aim(m moment) (g aimed) {
 	var latest time.Time // the running maximum: a clock that went back does not hide records
-	first := event.Seq(0)
-	var doubts []*finding // records that were altered
-	past, damaged := false, false
-	for st := range s.history() {
+	var base uint64      // that is being read
+	parts := 0
+	for st := range s.history(reading{full: headsOnly}) {
 		switch {
 		case st.finding != nil:
-			damaged = true
-			if st.finding.What == altered && len(doubts) < maxFindings {
-				doubts = append(doubts, st.finding)
+			g.damaged = true
+			if st.finding.What == altered && len(g.doubts) < maxFindings {
+				g.doubts = append(g.doubts, st.finding)
 			}
 			continue
 		case st.stray:
 			continue
 		}
 		r := st.rec.Record
-		if first == 0 {
-			first = r.Seq
+		if g.first == 0 {
+			g.first = r.Seq
 		}
 		if r.Time.After(latest) {
 			latest = r.Time
 		}
-		if past = m.seq != 0 && r.Seq > m.seq || m.seq == 0 && latest.After(m.at); past {
+		if g.past = m.seq != 0 && r.Seq > m.seq || m.seq == 0 && latest.After(m.at); g.past {
+			break
+		}
+		g.last = r
+		d, ok := r.Data.(event.StateBaseData)
+		if ok && d.Part == 1 {
+			base, parts = st.entry.StreamSeq, 0
+		}
+		if parts++; !ok || d.Part != parts {
+			base, parts = 0, 0
+		} else if d.Part == d.Parts && base != 0 {
+			g.base = base
+		}
+	}
+	return g
+}
+
+// foldTo folds from a place in the stream up to a record.
+func (s *source) foldTo(from uint64, last event.Seq) (f fold) {
+	for st := range s.history(reading{from: from}) {
+		if st.finding != nil || st.stray {
+			continue
+		}
+		if st.rec.Record.Seq > last {
 			break
 		}
 		f.feed(st)
-		v.last = r
 	}
-	if err := v.reached(m, first, past, &f, damaged); err != nil {
-		return nil, err
-	}
-	v.state = f.state
-	if v.moment = v.last.Time; m.seq == 0 && past {
-		v.moment = m.at
-	}
-	// The record behind tells whether the last one is what was written.
-	for _, d := range doubts {
-		if d.First <= v.last.Seq && v.last.Seq <= d.Last {
-			v.warnings = append(v.warnings, d)
-		}
-	}
-	return v, nil
+	return f
 }
 
 // reached tells why a state cannot be shown.
@@ -158,32 +205,13 @@ func (v *view) print(w io.Writer, asJSON bool) error {
 	node := strings.TrimPrefix(v.last.Source, "supd/")
 	node, _, _ = strings.Cut(node, "/")
 	fmt.Fprintf(w, "after record %d of %s, written %s\n", v.last.Seq, node, v.last.Time.Local().Format(timeline.TimeFormat+" MST"))
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tSTATE\tPID\tUPTIME\tRESTARTS\tLAST-EXIT\tWHY")
-	for _, s := range timeline.Status(v.state) {
-		fmt.Fprintln(t, strings.Join(v.row(s), "\t"))
-	}
-	if err := t.Flush(); err != nil {
-		return err
+	table, services := timeline.Table{Now: v.moment}, timeline.Status(v.state)
+	for _, line := range append(table.Services(services), table.Reasons(services)...) {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
 	}
 	return v.commands(w)
-}
-
-func (v *view) row(s event.ServiceStatus) []string {
-	pid, uptime, exit, why := "-", "-", "-", "-"
-	if s.PID != nil {
-		pid = fmt.Sprint(*s.PID)
-	}
-	if s.StartedAt != nil {
-		uptime = v.span(*s.StartedAt)
-	}
-	if x := s.LastExit; x != nil {
-		exit = timeline.ExitText(x.Code, x.Signal) + ", " + v.span(x.At) + " before"
-	}
-	if s.Reason != nil {
-		why = *s.Reason
-	}
-	return []string{s.Name, string(s.State), pid, uptime, fmt.Sprint(s.Restarts), exit, why}
 }
 
 // span is the time from then to the moment, short enough for a table.

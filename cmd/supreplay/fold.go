@@ -27,7 +27,7 @@ type fold struct {
 // known tells whether the state is true now.
 func (f *fold) known() bool { return f.state != nil && !f.state.Stale() }
 
-func (f *fold) feed(s step) {
+func (f *fold) feed(s *step) {
 	if s.stray {
 		return
 	}

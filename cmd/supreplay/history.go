@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 
 	"supd/journal/blocks"
 	"supd/journal/event"
@@ -24,26 +23,46 @@ type step struct {
 	finding *finding
 	entry   blocks.Entry
 	rec     event.Encoded
-	unknown error // rec is of a kind that this version does not know
-	stray   bool  // rec is out of order: no part of the history
+	unknown error  // rec is of a kind that this version does not know
+	stray   bool   // rec is out of order: no part of the history
+	chosen  bool   // by a reader's own work
+	text    string // which made this of it
+
+	fault   error  // instead of an entry
+	bad     error  // the entry is no record
+	subject string // under which it belongs, if it is stored under another one
 }
 
-// history reads all records, in order, with what is wrong in its place. It
+// reading is how a history is read.
+type reading struct {
+	from uint64      // stream sequence to begin at; 0: the oldest
+	full depth       // what is decoded wholly; nil: everything
+	work func(*step) // done on each record, by several goroutines at once; may be nil
+}
+
+// history reads the records, in order, with what is wrong in its place. It
 // joins two views: what the block files show (blocks.Damage) and what the
 // chain of seq and prev shows (R6, P11). Damage gets the records that it
-// swallowed from the chain.
-func (s *source) history() iter.Seq[step] {
-	return func(yield func(step) bool) {
+// swallowed from the chain. Who keeps a step keeps a block of the journal in
+// memory.
+func (s *source) history(how reading) iter.Seq[*step] {
+	return func(yield func(*step) bool) {
 		c := chain{src: s, yield: yield}
-		for e, err := range s.reader.Records(0) {
+		steps := loaded(s.reader.Records(how.from), func(st *step) {
+			st.load(how.full)
+			if how.work != nil && st.bad == nil {
+				how.work(st)
+			}
+		})
+		for st := range steps {
 			var d *blocks.Damage
 			switch {
-			case errors.As(err, &d):
+			case errors.As(st.fault, &d):
 				c.damage(d)
-			case err != nil:
-				c.add(&finding{Grade: damage, What: string(blocks.Unreadable), Detail: err.Error(), lost: true})
+			case st.fault != nil:
+				c.add(&finding{Grade: damage, What: string(blocks.Unreadable), Detail: st.fault.Error(), lost: true})
 			default:
-				c.record(e)
+				c.record(st)
 			}
 			if c.stopped {
 				return
@@ -56,7 +75,7 @@ func (s *source) history() iter.Seq[step] {
 // chain checks each record against the one before it.
 type chain struct {
 	src     *source
-	yield   func(step) bool
+	yield   func(*step) bool
 	stopped bool
 
 	begun   bool
@@ -66,10 +85,10 @@ type chain struct {
 	place   blocks.Entry // of last
 	pending []*finding   // until the next record tells what is lost in them
 	doubt   *finding     // last or the record before it was altered
-	held    []step       // behind doubt
+	held    []*step       // behind doubt
 }
 
-func (c *chain) emit(s step) {
+func (c *chain) emit(s *step) {
 	if c.doubt != nil {
 		c.held = append(c.held, s)
 		return
@@ -106,13 +125,12 @@ func (c *chain) at(e blocks.Entry, what string, first, last event.Seq, format st
 	}
 }
 
-func (c *chain) record(e blocks.Entry) {
-	rec, err := event.Decode(e.Data)
-	if err != nil && !errors.Is(err, event.ErrUnknownKind) {
-		c.add(&finding{Grade: damage, What: notARecord, File: e.File, Offset: e.Offset, Detail: err.Error(), lost: true})
+func (c *chain) record(s *step) {
+	e, rec := s.entry, s.rec
+	if s.bad != nil {
+		c.add(&finding{Grade: damage, What: notARecord, File: e.File, Offset: e.Offset, Detail: s.bad.Error(), lost: true})
 		return
 	}
-	s := step{entry: e, rec: rec, unknown: err}
 	r := rec.Record
 	c.settleDoubt(rec)
 	switch {
@@ -125,9 +143,9 @@ func (c *chain) record(e blocks.Entry) {
 		d := r.Data.(event.JournalGapData)
 		f := c.at(e, gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
-		c.emit(step{finding: f})
+		c.emit(&step{finding: f})
 	case r.Seq <= c.last.Record.Seq: // what is pending waits for the next record in order
-		c.emit(step{finding: c.at(e, string(blocks.Disorder), r.Seq, r.Seq, "it stands behind record %d", c.last.Record.Seq)})
+		c.emit(&step{finding: c.at(e, string(blocks.Disorder), r.Seq, r.Seq, "it stands behind record %d", c.last.Record.Seq)})
 		s.stray = true
 		c.emit(s)
 		return
@@ -137,7 +155,10 @@ func (c *chain) record(e blocks.Entry) {
 		c.release(0, 0)
 		c.mismatch(r)
 	}
-	c.subject(e, r)
+	if s.subject != "" {
+		// The chain does not cover it, and filters and permissions go by it.
+		c.emit(&step{finding: c.at(e, misplaced, r.Seq, r.Seq, "it is stored under %q, not %q", e.Subject, s.subject)})
+	}
 	c.begun, c.last, c.place = true, rec, e
 	c.emit(s)
 }
@@ -152,7 +173,7 @@ func (c *chain) begin(e blocks.Entry, r event.Record) {
 	}
 	c.release(0, 0)
 	if r.Prev != event.Genesis {
-		c.emit(step{finding: c.at(e, altered, 1, 1, "its prev is not that of a first record")})
+		c.emit(&step{finding: c.at(e, altered, 1, 1, "its prev is not that of a first record")})
 	}
 }
 
@@ -170,7 +191,7 @@ func (c *chain) gap(e blocks.Entry, r event.Record) {
 		}
 	}
 	c.release(0, 0)
-	c.emit(step{finding: c.at(e, string(blocks.Missing), first, last, "record %d comes directly behind record %d", r.Seq, c.last.Record.Seq)})
+	c.emit(&step{finding: c.at(e, string(blocks.Missing), first, last, "record %d comes directly behind record %d", r.Seq, c.last.Record.Seq)})
 }
 
 // release reports what was pending, now that the records lost in it are known.
@@ -184,7 +205,7 @@ func (c *chain) release(first, last event.Seq) {
 			// lost before it was acknowledged, and published again.
 			f.Grade = note
 		}
-		c.emit(step{finding: f})
+		c.emit(&step{finding: f})
 	}
 	c.pending = c.pending[:0]
 }
@@ -215,22 +236,9 @@ func (c *chain) settleDoubt(next event.Encoded) {
 	}
 	held := c.held
 	c.held = nil
-	c.emit(step{finding: f})
+	c.emit(&step{finding: f})
 	for _, s := range held {
 		c.emit(s)
-	}
-}
-
-// subject checks what the chain does not cover: under which subject a record
-// is stored is what filters and permissions go by.
-func (c *chain) subject(e blocks.Entry, r event.Record) {
-	node, ok := strings.CutPrefix(r.Source, "supd/")
-	node, _, _ = strings.Cut(node, "/")
-	if _, unknown := r.Data.(event.Unknown); !ok || unknown {
-		return
-	}
-	if want := event.RecordSubject(node, r.Subject, r.Kind); e.Subject != want {
-		c.emit(step{finding: c.at(e, misplaced, r.Seq, r.Seq, "it is stored under %q, not %q", e.Subject, want)})
 	}
 }
 
@@ -244,7 +252,7 @@ func (c *chain) finish() {
 		default:
 			f.First, f.Last = c.last.Record.Seq+1, 0
 		}
-		c.emit(step{finding: f})
+		c.emit(&step{finding: f})
 	}
 	c.pending = nil
 }

@@ -14,7 +14,7 @@ import (
 
 // read runs the chain over records as if they had come from blocks.
 func read(records []event.Encoded) (findings []*finding, seqs []event.Seq) {
-	c := chain{src: &source{}, yield: func(s step) bool {
+	c := chain{src: &source{}, yield: func(s *step) bool {
 		if s.finding != nil {
 			findings = append(findings, s.finding)
 		} else if !s.stray {
@@ -23,10 +23,12 @@ func read(records []event.Encoded) (findings []*finding, seqs []event.Seq) {
 		return true
 	}}
 	for i, e := range records {
-		c.record(blocks.Entry{
+		s := &step{entry: blocks.Entry{
 			StreamSeq: uint64(i + 1), Data: e.Bytes, Offset: int64(i),
 			Subject: event.RecordSubject(testNode, e.Record.Subject, e.Record.Kind),
-		})
+		}}
+		s.load(nil)
+		c.record(s)
 	}
 	c.finish()
 	return findings, seqs
@@ -140,7 +142,7 @@ func FuzzHistory(f *testing.F) {
 		var state fold
 		for _, e := range changed {
 			if rec, err := event.Decode(e.Bytes); err == nil {
-				state.feed(step{rec: rec})
+				state.feed(&step{rec: rec})
 			}
 		}
 		_ = fmt.Sprint(findings, seqs)

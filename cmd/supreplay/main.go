@@ -1,6 +1,6 @@
 // Command supreplay reads a journal and tells what happened and why, from a
-// state folder that is stopped, copied or damaged, without a running
-// supervisor and without writing a byte to it.
+// state folder that is live, stopped, copied, packed or damaged, without a
+// server of its own and without writing a byte to it.
 //
 // It reads through journal/blocks, which reports what it cannot read instead
 // of leaving it out, checks the chain of hashes over the records (P11), and
@@ -13,11 +13,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
 )
 
@@ -25,7 +27,10 @@ import (
 // was being written.
 const exitTail = 3
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	debug.SetGCPercent(200) // little is kept and much thrown away while a journal is read
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // coded is an error with the exit code it asks for; a nil cause says nothing
 // more on stderr.
@@ -46,7 +51,8 @@ func usage(format string, args ...any) error {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	root := rootCommand()
+	root, done := rootCommand()
+	defer done()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -67,18 +73,23 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return c.code
 }
 
-func rootCommand() *cobra.Command {
+// rootCommand makes the command, and what ends whatever it opens.
+func rootCommand() (root *cobra.Command, done func()) {
 	var from string
-	root := &cobra.Command{
+	var opened []*source
+	root = &cobra.Command{
 		Use:   "supreplay",
 		Short: "Tell from a journal what happened and why",
-		Long: `supreplay reads the journal in a state folder: of this machine, or copied from
-another one with cp -a, also while supd was running, also damaged. It never
-writes to the folder, so it is safe to use on the only copy there is.
+		Long: `supreplay reads a journal and tells what happened and why. It never writes to
+what it reads, so it is safe to use on the only copy there is.
 
-The folder is the one that holds node.json and journal/. Without --from it is
-this machine's: SUPD_STATE_DIR, else /var/lib/supd for root, else
-$XDG_STATE_HOME/supd.
+--from names what to read:
+  a state folder   with node.json and journal/ in it: this machine's, or copied
+                   with cp -a, also while supd was running, also damaged
+  a file           a tar archive of a state folder, plain, gzip or zstd
+  a socket         supd.sock of a running supd; its files are read if they may be
+Without --from it is the local supd: SUPD_STATE_DIR, else /var/lib/supd for
+root, else $XDG_STATE_HOME/supd, and where that may not be read, its socket.
 
 It reads what is durable. While supd runs, and after a kill of all of it, the
 newest milliseconds may only be in its run log, which is in memory and not in
@@ -89,21 +100,40 @@ Moments are written as
   03:12  03:12:40       the last time the clock showed that
   "10m ago"  2h         that long ago
   "2026-11-23 03:12"    local time; set TZ for another machine's
-  2026-11-23T03:12:00Z  RFC 3339`,
+  2026-11-23T03:12:00Z  RFC 3339
+  "third crash of web"  first, second, 3rd, … last; crash, exit, start, stop,
+                        restart, fatal, oom`,
 		Example: `  supreplay timeline --since 03:00 --service web   what happened to web since 3 o'clock
+  supreplay why web                                why is web as it is
   supreplay at 03:12                               what status would have shown at 03:12
+  supreplay diff 03:00 03:30                       what changed in that half hour
   supreplay verify --from ./copy                   is this journal whole and unaltered?`,
 		Version:       version.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&from, "from", "", "state `FOLDER` to read (default: this machine's)")
-	open := func(cmd *cobra.Command) (*source, error) { return openSource(from, cmd.ErrOrStderr()) }
-	root.AddCommand(timelineCommand(open, time.Now), atCommand(open, time.Now), verifyCommand(open))
-	return root
+	root.PersistentFlags().StringVar(&from, "from", "", "`SOURCE` to read: a state folder, a tar archive of one, a running supd's socket (default: the local supd)")
+	open := func(cmd *cobra.Command) (*source, error) {
+		src, err := openSource(from, cmd.ErrOrStderr())
+		if err == nil {
+			opened = append(opened, src)
+			src.closeOnSignal()
+		}
+		return src, err
+	}
+	root.AddCommand(
+		timelineCommand(open, time.Now), atCommand(open, time.Now),
+		verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
+		manual.Command(func(err error) error { return &coded{exitcode.Failed, err} }),
+	)
+	return root, func() {
+		for _, src := range opened {
+			src.close()
+		}
+	}
 }
 
-// opener opens the folder that the command line names.
+// opener opens the source that the command line names.
 type opener func(*cobra.Command) (*source, error)
 
 // outputFlag is -o; only json is another form than the one for people.

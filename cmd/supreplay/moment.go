@@ -8,10 +8,12 @@ import (
 	"supd/journal/event"
 )
 
-// moment is a point of the journal: a record's number or a time.
+// moment is a point of the journal: a record's number, a time, or something
+// that happened to a service.
 type moment struct {
-	seq event.Seq // 0: the time counts
-	at  time.Time
+	seq  event.Seq // 0: the time counts
+	at   time.Time
+	what *occurrence // until resolve has found its record
 }
 
 // parseMoment reads what the help text describes. Times without a zone are
@@ -26,6 +28,9 @@ func parseMoment(text string, now time.Time) (moment, error) {
 	}
 	if text == "now" {
 		return moment{at: now}, nil
+	}
+	if o, err := parseOccurrence(text); o != nil || err != nil {
+		return moment{what: o}, err
 	}
 	if d, err := time.ParseDuration(strings.TrimSpace(strings.TrimSuffix(text, "ago"))); err == nil {
 		if d < 0 {
@@ -49,7 +54,7 @@ func parseMoment(text string, now time.Time) (moment, error) {
 			return moment{at: t}, nil
 		}
 	}
-	return moment{}, usage(`cannot read moment %q: write a record's number, 03:12, "10m ago", "2026-11-23 03:12" or RFC 3339`, text)
+	return moment{}, usage(`cannot read moment %q: write a record's number, 03:12, "10m ago", "2026-11-23 03:12", RFC 3339 or "third crash of web"`, text)
 }
 
 // optionalMoment is nil for an empty text.
@@ -63,6 +68,9 @@ func optionalMoment(text string, now time.Time) (*moment, error) {
 
 // String names the moment in messages.
 func (m moment) String() string {
+	if m.what != nil {
+		return "the " + m.what.String()
+	}
 	if m.seq != 0 {
 		return "record " + strconv.FormatUint(uint64(m.seq), 10)
 	}

@@ -7,66 +7,113 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/folders"
 	"supd/journal/blocks"
 )
 
-// source is a state folder that is read.
+// records is where a journal is read from: block files, or a running supd.
+type records interface {
+	// Records is as that of blocks.Reader.
+	Records(from uint64) iter.Seq2[blocks.Entry, error]
+}
+
+// source is a journal that is read, and what is beside it.
 type source struct {
-	folder string
-	nodeID string // empty if node.json is not readable
-	reader *blocks.Reader
+	name   string // for people: a folder, a file, a socket
+	folder string // state folder; empty if it is not readable from here
+	nodeID string // empty if it is not known
+	reader records
+	running bool   // a supd is at work on it
+	socket  string // where it answers; empty if that is not known
+	remove  string // temporary folder
 }
 
-// stateDir is the local state folder, by the same rules as supd's.
-func stateDir() (string, error) {
-	if dir := os.Getenv("SUPD_STATE_DIR"); dir != "" {
-		return dir, nil
+// close removes what opening it has made.
+func (s *source) close() {
+	if s.remove != "" {
+		_ = os.RemoveAll(s.remove)
 	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/supd", nil
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "supd"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", usage("cannot find the local state folder: %w; name a folder with --from", err)
-	}
-	return filepath.Join(home, ".local", "state", "supd"), nil
 }
 
-func openSource(folder string, notes io.Writer) (*source, error) {
-	if folder == "" {
-		var err error
-		if folder, err = stateDir(); err != nil {
-			return nil, err
-		}
+// closeOnSignal keeps an interrupt from leaving a temporary folder behind.
+func (s *source) closeOnSignal() {
+	if s.remove == "" {
+		return
 	}
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		number := <-got
+		s.close()
+		os.Exit(exitcode.Signal + int(number.(unix.Signal)))
+	}()
+}
+
+// openSource opens what --from names: a state folder, a bundle of one, the
+// socket of a running supd; nothing is the local supd.
+func openSource(from string, notes io.Writer) (*source, error) {
+	if from == "" {
+		return openLocal(notes)
+	}
+	info, err := os.Stat(from)
+	switch {
+	case err == nil && info.Mode().Type() == fs.ModeSocket:
+		return openSocket(from)
+	case err == nil && info.Mode().IsRegular():
+		return openBundle(from, notes)
+	}
+	return openFolder(from, notes)
+}
+
+// openLocal reads the local state folder, or asks the local supd if only that
+// is permitted.
+func openLocal(notes io.Writer) (*source, error) {
+	s, err := openFolder(folders.State(), notes)
+	if err == nil {
+		return s, nil
+	}
+	if live, lost := openSocket(folders.Socket()); lost == nil {
+		return live, nil
+	}
+	return nil, err
+}
+
+func openFolder(folder string, notes io.Writer) (*source, error) {
 	r, err := blocks.Open(filepath.Join(folder, "journal"))
 	if err != nil {
 		return nil, &coded{exitcode.Failed, explainOpen(folder, err)}
 	}
-	s := &source{folder: folder, reader: r}
+	s := &source{name: folder, folder: folder, reader: r, nodeID: nodeID(folder)}
+	if locked(filepath.Join(folder, "lock")) {
+		s.running, s.socket = true, folders.Socket()
+		fmt.Fprintf(notes, "supreplay: note: a supd is running on %s: this shows what was durable when it was read\n", folder)
+	}
+	return s, nil
+}
+
+// nodeID reads node.json, which is secret and may be missing in a copy.
+func nodeID(folder string) string {
 	var node struct {
 		NodeID string `json:"node_id"`
 	}
 	path := filepath.Join(folder, "node.json")
-	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-		if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &node) == nil {
-			s.nodeID = node.NodeID
-		}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > 1<<20 {
+		return ""
 	}
-	if locked(filepath.Join(folder, "lock")) {
-		fmt.Fprintf(notes, "supreplay: note: a supd is running on %s: this shows what was durable when it was read\n", folder)
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, &node) != nil {
+		return ""
 	}
-	return s, nil
+	return node.NodeID
 }
 
 // explainOpen adds what to do next to an error.
@@ -112,7 +159,7 @@ func locked(path string) bool {
 
 // rel shortens a path below the folder for people.
 func (s *source) rel(path string) string {
-	if r, err := filepath.Rel(s.folder, path); err == nil && !strings.HasPrefix(r, "..") {
+	if r, err := filepath.Rel(s.folder, path); s.folder != "" && err == nil && !strings.HasPrefix(r, "..") {
 		return r
 	}
 	return path

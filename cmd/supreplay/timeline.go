@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"path"
@@ -63,6 +62,9 @@ to stderr.`,
 		if err != nil {
 			return err
 		}
+		if err := q.resolve(src); err != nil {
+			return &coded{exitcode.Failed, fmt.Errorf("cannot tell the timeline: %w", err)}
+		}
 		out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 		p := printer{query: q, out: out, err: cmd.ErrOrStderr()}
 		damaged := p.print(src)
@@ -108,6 +110,21 @@ func (q *query) parse(since, until string, now time.Time) error {
 	return nil
 }
 
+// resolve finds the records that moments speak of.
+func (q *query) resolve(src *source) error {
+	for _, m := range []*moment{q.since, q.until} {
+		if m == nil {
+			continue
+		}
+		found, err := src.resolve(*m)
+		if err != nil {
+			return err
+		}
+		*m = found
+	}
+	return nil
+}
+
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // printer writes a timeline. Damage is kept until the record behind it tells
@@ -115,7 +132,9 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 type printer struct {
 	query
 	out, err io.Writer
-	day      string
+	year     int // the day of the line before
+	month    time.Month
+	day      int
 	waiting  []*finding
 	last     []line // the last n, and some before them
 	runID    string // instance id of the run that is asked for
@@ -124,7 +143,7 @@ type printer struct {
 
 func (p *printer) print(src *source) (damaged bool) {
 	inside := true
-	for s := range src.history() {
+	for s := range src.history(reading{full: p.depth(), work: p.prepare}) {
 		if s.finding != nil {
 			if inside {
 				p.waiting = append(p.waiting, s.finding)
@@ -144,7 +163,7 @@ func (p *printer) print(src *source) (damaged bool) {
 			continue
 		}
 		p.findings()
-		if p.matches(s) {
+		if s.chosen && (p.instance == "" || p.ofInstance(s)) {
 			p.record(s)
 		}
 	}
@@ -153,6 +172,48 @@ func (p *printer) print(src *source) (damaged bool) {
 		p.write(l)
 	}
 	return p.damaged
+}
+
+// depth is nothing, which is everything, where nothing is filtered.
+func (q *query) depth() depth {
+	if q.service == "" && q.kind == "" && q.actor == "" {
+		return nil
+	}
+	return q.mayMatch
+}
+
+// mayMatch tells by the head alone whether a record may be one that is asked
+// for: the others are not decoded. Which services a command names is not in
+// its head.
+func (q *query) mayMatch(h event.Head) bool {
+	kind, known := h.Kind()
+	if !known {
+		return true
+	}
+	if q.actor != "" && q.actor != h.Actor || q.kind != "" && !q.isKind(kind) {
+		return false
+	}
+	return q.service == "" || is(q.service, h.Subject) || kind == event.CommandAccepted || kind == event.CommandEnded
+}
+
+// prepare does what needs no other record; it runs on several goroutines.
+func (q *query) prepare(s *step) {
+	r := s.rec.Record
+	if r.Data == nil || q.since != nil && q.since.before(r) || q.until != nil && q.until.after(r) {
+		return
+	}
+	if s.chosen = q.matches(r); s.chosen && !q.json && q.n == 0 {
+		s.text = q.text(r, s.unknown)
+	}
+}
+
+// text is the line of a record.
+func (q *query) text(r event.Record, unknown error) string {
+	r.Time = r.Time.In(q.zone)
+	if unknown != nil {
+		return timeline.Undecoded(r, unknown)
+	}
+	return timeline.Line(r)
 }
 
 func (p *printer) findings() {
@@ -167,24 +228,27 @@ func (p *printer) findings() {
 	p.waiting = p.waiting[:0]
 }
 
-func (p *printer) record(s step) {
-	if p.json {
+func (p *printer) record(s *step) {
+	switch {
+	case p.json:
 		p.line(line{text: string(s.entry.Data)})
-		return
+	case p.n > 0:
+		// Not the step, which would keep its whole block in memory.
+		r := s.rec.Record
+		p.line(line{at: r.Time, record: &r, unknown: s.unknown})
+	default:
+		p.line(line{at: s.rec.Record.Time, text: s.text})
 	}
-	r := s.rec.Record
-	r.Time = r.Time.In(p.zone)
-	l := line{day: r.Time.Format("Monday 2006-01-02 MST")}
-	if s.unknown != nil {
-		l.text = timeline.Undecoded(r, s.unknown)
-	} else {
-		l.text = timeline.Line(r)
-	}
-	p.line(l)
 }
 
-// line is one line of a timeline, and the day that it lies in.
-type line struct{ day, text string }
+// line is one line of a timeline: its text, or the record that it is made of
+// if it comes to be shown; and when it was, if it is of a day.
+type line struct {
+	at      time.Time
+	text    string
+	record  *event.Record
+	unknown error
+}
 
 func (p *printer) line(l line) {
 	if p.n == 0 {
@@ -198,56 +262,53 @@ func (p *printer) line(l line) {
 }
 
 func (p *printer) write(l line) {
-	if l.day != "" && l.day != p.day {
-		p.day = l.day
-		fmt.Fprintln(p.out, "=== "+l.day+" ===")
+	if l.record != nil {
+		l.text = p.text(*l.record, l.unknown)
 	}
-	fmt.Fprintln(p.out, l.text)
-}
-
-func (p *printer) matches(s step) bool {
-	r := s.rec.Record
-	if p.service != "" && !about(r, p.service) || p.actor != "" && p.actor != r.Actor {
-		return false
-	}
-	if kind := string(r.Kind); p.kind != "" {
-		whole, _ := path.Match(p.kind, kind)
-		if !whole && p.kind != r.Kind.Group() {
-			return false
+	if !l.at.IsZero() {
+		if year, month, day := l.at.In(p.zone).Date(); year != p.year || month != p.month || day != p.day {
+			p.year, p.month, p.day = year, month, day
+			fmt.Fprintln(p.out, "=== "+l.at.In(p.zone).Format("Monday 2006-01-02 MST")+" ===")
 		}
 	}
-	return p.instance == "" || p.ofInstance(s)
+	_, _ = io.WriteString(p.out, l.text)
+	_, _ = io.WriteString(p.out, "\n")
 }
+
+// matches tells whether a record is asked for, but for its instance.
+func (q *query) matches(r event.Record) bool {
+	return (q.service == "" || about(r, q.service)) && (q.actor == "" || q.actor == r.Actor) && (q.kind == "" || q.isKind(r.Kind))
+}
+
+func (q *query) isKind(k event.Kind) bool { return is(q.kind, string(k)) || q.kind == k.Group() }
+
+func is(pattern, name string) bool { ok, _ := path.Match(pattern, name); return ok }
 
 // about tells whether a record concerns a service that matches: also the
 // commands that name it.
 func about(r event.Record, pattern string) bool {
-	is := func(name string) bool { ok, _ := path.Match(pattern, name); return ok }
+	named := func(name string) bool { return is(pattern, name) }
 	switch d := r.Data.(type) {
 	case event.CommandAcceptedData:
-		return is(r.Subject) || slices.ContainsFunc(d.Targets, is)
+		return named(r.Subject) || slices.ContainsFunc(d.Targets, named)
 	case event.CommandEndedData:
-		return is(r.Subject) || slices.ContainsFunc(d.Results, func(x event.Result) bool { return is(x.Service) })
+		return named(r.Subject) || slices.ContainsFunc(d.Results, func(x event.Result) bool { return named(x.Service) })
 	}
-	return r.Subject != "" && is(r.Subject)
+	return r.Subject != "" && named(r.Subject)
 }
 
 // ofInstance tells whether a record is about the instance that is asked for.
 // The id of a run is learnt from its instance.starting, which comes first.
-func (p *printer) ofInstance(s step) bool {
+func (p *printer) ofInstance(s *step) bool {
 	if d, ok := s.rec.Record.Data.(event.InstanceStartingData); ok && fmt.Sprint(d.Run) == p.instance {
 		p.runID = d.Instance
 	}
-	var x struct {
-		Data struct {
-			Instance string `json:"instance"`
-		} `json:"data"`
-	}
-	if json.Unmarshal(s.entry.Data, &x) != nil || x.Data.Instance == "" {
+	id := timeline.InstanceOf(s.rec.Record.Data)
+	if id == "" {
 		return false
 	}
-	if isNumber(p.instance) && x.Data.Instance == p.runID {
+	if isNumber(p.instance) && id == p.runID {
 		return true
 	}
-	return strings.HasPrefix(x.Data.Instance, p.instance) && len(p.instance) >= 8
+	return strings.HasPrefix(id, p.instance) && len(p.instance) >= 8
 }

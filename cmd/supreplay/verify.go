@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 )
 
 func verifyCommand(open opener) *cobra.Command {
-	var checkpoint string
+	var held, trust string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Tell whether the journal is whole and unaltered",
@@ -23,27 +22,30 @@ func verifyCommand(open opener) *cobra.Command {
 block files, that no number is missing, that each record carries the hash of
 the one before it, that the records can be folded, and that each base in the
 journal is what the records before it fold to. It names each bad place by file,
-byte and record, the first one first.
+byte and record, the first one first. Where a supd is running on the journal,
+its live state is compared with the replayed one.
 
 Whoever can write the folder can also rewrite all of it, or cut its end off,
 with all hashes right. That shows only against a checkpoint that was held
-elsewhere: note the line "last" of this output on another machine and give it
-to a later verify with --checkpoint.
+elsewhere: keep a file of supreplay checkpoint on another machine, or note the
+line "last" of this output, and give it to a later verify with --checkpoint.
 
 Exit codes: 0 intact, 1 damaged or altered, 2 wrong usage, 3 intact up to an
 end that was being written (usual for a copy of a running supd's folder).`,
 		Example: `  supreplay verify
+  supreplay verify --from ./copy --checkpoint monday.json --trust monday.key.pub
   supreplay verify --from ./copy --checkpoint 512:9f86d081884c7d65…`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&checkpoint, "checkpoint", "", "`SEQ:HASH` of a record, noted earlier: it must be in the journal unaltered")
+	cmd.Flags().StringVar(&held, "checkpoint", "", "`FILE` of supreplay checkpoint, or SEQ:HASH of a record: it must be in the journal unaltered")
+	cmd.Flags().StringVar(&trust, "trust", "", "public `KEY`, or a file with it, that the checkpoint must be signed with")
 	form := outputFlag(cmd, "the result as one object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		asJSON, err := isJSON(*form)
 		if err != nil {
 			return err
 		}
-		want, err := parseCheckpoint(checkpoint)
+		want, err := readCheckpoint(held, trust)
 		if err != nil {
 			return err
 		}
@@ -66,24 +68,6 @@ end that was being written (usual for a copy of a running supd's folder).`,
 	return cmd
 }
 
-// checkpoint is a record that somebody noted.
-type checkpoint struct {
-	Seq  event.Seq `json:"seq"`
-	Hash string    `json:"hash"`
-}
-
-func parseCheckpoint(text string) (*checkpoint, error) {
-	if text == "" {
-		return nil, nil
-	}
-	seq, hash, _ := strings.Cut(text, ":")
-	n, err := strconv.ParseUint(seq, 10, 64)
-	if err != nil || n == 0 || len(hash) != len(event.Genesis) {
-		return nil, usage("cannot read checkpoint %q: it is SEQ:HASH with a hash of %d characters", text, len(event.Genesis))
-	}
-	return &checkpoint{event.Seq(n), strings.ToLower(hash)}, nil
-}
-
 // Results of verify.
 const (
 	resultIntact  = "intact"
@@ -93,7 +77,7 @@ const (
 
 // verdict is what verify found.
 type verdict struct {
-	Folder     string      `json:"folder"`
+	Source     string      `json:"source"`
 	NodeID     string      `json:"node_id"`
 	Result     string      `json:"result"`
 	Records    int         `json:"records"`
@@ -104,8 +88,12 @@ type verdict struct {
 	Bases      int         `json:"bases"`
 	Compared   int         `json:"bases_compared"`
 	Checkpoint *checkpoint `json:"checkpoint"`
+	Live       *liveCheck  `json:"live"` // null if no supd runs on it
 	Findings   []*finding  `json:"findings"`
 }
+
+// reporter takes a finding at the record that is being looked at.
+type reporter func(g grade, what string, first, last event.Seq, format string, args ...any)
 
 // maxFindings bounds what a journal that is bad everywhere costs in memory.
 const maxFindings = 10_000
@@ -123,8 +111,8 @@ func (v *verdict) add(f *finding) {
 }
 
 func (s *source) verify(want *checkpoint) *verdict {
-	v := &verdict{Folder: s.folder, NodeID: s.nodeID, Result: resultIntact, Checkpoint: want, Findings: []*finding{}}
-	var here step
+	v := &verdict{Source: s.name, NodeID: s.nodeID, Result: resultIntact, Checkpoint: want, Findings: []*finding{}}
+	here := &step{}
 	report := func(g grade, what string, first, last event.Seq, format string, args ...any) {
 		v.add(&finding{
 			Grade: g, What: what, File: s.rel(here.entry.File), Offset: here.entry.Offset,
@@ -138,8 +126,10 @@ func (s *source) verify(want *checkpoint) *verdict {
 			report(damage, "wrong base", base.Record.Seq+1-event.Seq(d.Parts), base.Record.Seq, "it is not what the records before it fold to")
 		}
 	}}
-	seen := false
-	for here = range s.history() {
+	live := s.askLive()
+	seen := want.belongs(s, report)
+	end := uint64(0)
+	for here = range s.history(reading{}) {
 		if here.finding != nil {
 			v.add(here.finding)
 			continue
@@ -148,27 +138,30 @@ func (s *source) verify(want *checkpoint) *verdict {
 		if here.stray {
 			continue
 		}
-		r := here.rec.Record
-		if want != nil && r.Seq == want.Seq {
+		if want != nil && here.rec.Record.Seq == want.Seq {
 			seen = true
-			if here.rec.Hash != want.Hash {
-				report(damage, altered, r.Seq, r.Seq, "its hash is %s, not the checkpoint's: the journal was rewritten at or before it", here.rec.Hash)
-			}
+			want.compare(here, report)
 		}
+		end = here.entry.StreamSeq
 		v.fold(&f, here, report)
+		live.compare(here.rec.Record.Seq, &f, report)
 	}
-	if want != nil && !seen {
-		report(damage, "missing", want.Seq, want.Seq, "the checkpoint's record is not in the journal")
+	if !seen {
+		report(damage, "missing", want.Seq, want.Seq, "the checkpoint's record is not in the journal: an end was cut off, or a beginning discarded")
 	}
 	if v.First != nil && v.First.Seq > 1 && f.state == nil && f.lost == 0 {
 		report(damage, "no base", v.First.Seq, 0, "the journal begins with record %d and no complete base follows: the state cannot be rebuilt", v.First.Seq)
+	}
+	if live != nil {
+		s.catchUp(live, end, &f, report)
+		v.Live = &live.liveCheck
 	}
 	return v
 }
 
 // fold applies one record and reports what only the fold can see. A chain
 // that is broken was reported by the history already.
-func (v *verdict) fold(f *fold, st step, report func(grade, string, event.Seq, event.Seq, string, ...any)) {
+func (v *verdict) fold(f *fold, st *step, report reporter) {
 	r := st.rec.Record
 	if d, ok := r.Data.(event.StateBaseData); ok && d.Part == d.Parts {
 		v.Bases++
@@ -184,14 +177,14 @@ func (v *verdict) fold(f *fold, st step, report func(grade, string, event.Seq, e
 	}
 }
 
-func (v *verdict) count(st step) {
+func (v *verdict) count(st *step) {
 	v.Records++
 	r := st.rec.Record
 	if v.First == nil {
-		v.First, v.From = &checkpoint{r.Seq, st.rec.Hash}, &r.Time
+		v.First, v.From = &checkpoint{Seq: r.Seq, Hash: st.rec.Hash}, &r.Time
 	}
 	if !st.stray {
-		v.Last, v.To = &checkpoint{r.Seq, st.rec.Hash}, &r.Time
+		v.Last, v.To = &checkpoint{Seq: r.Seq, Hash: st.rec.Hash}, &r.Time
 	}
 }
 
@@ -205,7 +198,7 @@ func (v *verdict) print(w io.Writer, asJSON bool) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "folder   %s\n", v.Folder)
+	fmt.Fprintf(&b, "source   %s\n", v.Source)
 	if v.NodeID != "" {
 		fmt.Fprintf(&b, "node id  %s\n", v.NodeID)
 	}
@@ -218,7 +211,10 @@ func (v *verdict) print(w io.Writer, asJSON bool) error {
 		fmt.Fprintf(&b, "last     %d:%s\n", v.Last.Seq, v.Last.Hash)
 	}
 	if v.Checkpoint != nil {
-		fmt.Fprintf(&b, "checked  against %d:%s\n", v.Checkpoint.Seq, v.Checkpoint.Hash)
+		fmt.Fprintf(&b, "checked  against %s\n", v.Checkpoint)
+	}
+	if v.Live != nil {
+		fmt.Fprintf(&b, "live     %s\n", v.Live.Detail)
 	}
 	first := true
 	for _, f := range v.Findings {

@@ -21,10 +21,12 @@ const (
 	// MemoryFD is an empty memfd which the keeper holds for its whole life: what
 	// an engine writes there, its successor finds, where there is no tmpfs (R1).
 	MemoryFD = 5
-	// HeirsFD is the listening socket of those who take over, for Heirs.
-	HeirsFD = 6
+	// NotifyFD is the notify socket: datagrams of services, with their senders.
+	NotifyFD = 6
+	// HeirsFD is the listening socket of those who take over, for AcceptHeir.
+	HeirsFD = 7
 	// ArgsFD is a sealed memfd with Config.HelperArgs; the logger's is LoggerArgsFD.
-	ArgsFD       = 7
+	ArgsFD       = 8
 	LoggerArgsFD = 4
 )
 
@@ -41,6 +43,13 @@ type Park struct {
 	MergeStderr bool
 	// Settings are opaque output settings for the logger, up to wire.MaxSettings bytes.
 	Settings []byte
+	// Limits are set in the own cgroup; they need one, with their controllers.
+	Limits Limits
+	// Task makes it a hook or a probe that runs for the instance Owner, at once,
+	// until Deadline (CLOCK_BOOTTIME in nanoseconds) at the latest; Ran answers.
+	Task     Task
+	Owner    string
+	Deadline int64
 	// Launch is what the stub sets up and executes. Its Env should hold
 	// SUPD_INSTANCE=<Instance>, the tag by which trees are found without cgroups.
 	Launch Launch
@@ -88,7 +97,7 @@ func Connect(fd int) (*Client, error) {
 	}
 	c := &Client{conn: conn, events: make(chan Event), closed: make(chan struct{})}
 	c.ready = sync.NewCond(&c.mu)
-	c.held = holdings{byInstance: map[string]*holding{}, common: [3]int{-1, -1, -1}}
+	c.held = holdings{byInstance: map[string]*holding{}, common: [4]int{-1, -1, -1, -1}}
 	go c.receive()
 	go c.deliver()
 	return c, nil
@@ -115,7 +124,7 @@ func Listener() (*net.UnixListener, error) {
 // Keep takes copies of the sockets and the memory that the keeper gave to this
 // engine, for its Estate. It comes before Listener, which closes the first.
 func (c *Client) Keep() {
-	for i, fd := range []int{ListenerFD, MemoryFD, HeirsFD} {
+	for i, fd := range []int{ListenerFD, MemoryFD, NotifyFD, HeirsFD} {
 		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			copied = -1
@@ -157,9 +166,14 @@ func (c *Client) Park(p Park) error {
 	defer unix.Close(fd)
 	return c.conn.Send(&wire.Park{
 		Service: p.Service, Instance: p.Instance, Cgroup: p.Cgroup, Capture: p.Capture,
-		MergeStderr: p.MergeStderr, Settings: p.Settings,
+		MergeStderr: p.MergeStderr, Settings: p.Settings, ReadyFD: p.Launch.ReadyFD != 0, Limits: p.Limits,
+		Task: p.Task, Owner: p.Owner, Deadline: uint64(p.Deadline),
 	}, fd)
 }
+
+// Grant lets processes of a user write to the notify socket. It has no answer;
+// what is parked after it finds the way open.
+func (c *Client) Grant(uid uint32) error { return c.conn.Send(&wire.Grant{UID: uid}) }
 
 // Open opens the gate; Execed or ExecFailed answers, or Unchanged if it was
 // opened before or the stub is not parked yet.
@@ -168,7 +182,8 @@ func (c *Client) Open(instance string) error {
 	return c.conn.Send(&wire.Open{Instance: instance})
 }
 
-// Drop gives up an instance whose gate is not open yet; Dropped answers.
+// Drop gives up an instance whose gate is not open yet; Dropped answers. A task is
+// ended at any time, without an answer.
 func (c *Client) Drop(instance string) error { return c.conn.Send(&wire.Drop{Instance: instance}) }
 
 // Forget releases the slot of an ended instance, once its output is drained. It

@@ -29,6 +29,7 @@ type Estate struct {
 	Listener int `json:"listener"` // the control socket
 	Heirs    int `json:"heirs"`    // the socket of those who take over
 	Memory   int `json:"memory"`   // given to every engine
+	Notify   int `json:"notify"`   // the notify socket
 	// Ending are pidfds of the engine and the logger that were left running. Their
 	// locks keep their successors waiting; the heir kills them.
 	Ending []int        `json:"ending"`
@@ -56,12 +57,14 @@ type estateSlot struct {
 	Ops    []wire.Operation `json:"ops,omitempty"`
 	Merged bool             `json:"merged,omitempty"`
 	Data   []byte           `json:"data,omitempty"`
+	Limits Limits           `json:"limits"`
 
 	Gate   int `json:"gate"`
 	Status int `json:"status"`
 	PIDFD  int `json:"pidfd"`
 	Stdout int `json:"stdout"`
 	Stderr int `json:"stderr"`
+	Ready  int `json:"ready"`
 
 	Child     bool `json:"child,omitempty"` // of the process that reads it
 	Executing bool `json:"executing,omitempty"`
@@ -73,18 +76,18 @@ type estateSlot struct {
 
 // NewEstate returns one that holds nothing.
 func NewEstate() *Estate {
-	return &Estate{Format: EstateFormat, Lock: -1, Listener: -1, Heirs: -1, Memory: -1}
+	return &Estate{Format: EstateFormat, Lock: -1, Listener: -1, Heirs: -1, Memory: -1, Notify: -1}
 }
 
 // descriptors lists the descriptors that are there, always in the same order.
 func (e *Estate) descriptors() []*int {
-	all := []*int{&e.Lock, &e.Listener, &e.Heirs, &e.Memory}
+	all := []*int{&e.Lock, &e.Listener, &e.Heirs, &e.Memory, &e.Notify}
 	for i := range e.Ending {
 		all = append(all, &e.Ending[i])
 	}
 	for i := range e.Slots {
 		s := &e.Slots[i]
-		all = append(all, &s.Gate, &s.Status, &s.PIDFD, &s.Stdout, &s.Stderr)
+		all = append(all, &s.Gate, &s.Status, &s.PIDFD, &s.Stdout, &s.Stderr, &s.Ready)
 	}
 	there := all[:0]
 	for _, fd := range all {

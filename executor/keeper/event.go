@@ -18,6 +18,8 @@ type (
 	Death = wire.Death
 	// Scope says which processes a signal reaches.
 	Scope = wire.Scope
+	// Task is a hook or a probe, or none of them.
+	Task = wire.Task
 	// Stream is stdout or stderr.
 	Stream = wire.Stream
 )
@@ -51,6 +53,14 @@ type ExecFailed struct{ Slot Slot }
 // Exited tells that the main process is dead, by proof. Without an Execed before
 // it, the stub died first and nothing of the user's ran.
 type Exited struct{ Slot Slot }
+
+// Ready tells that the instance wrote a newline on its descriptor for it.
+type Ready struct{ Slot Slot }
+
+// Ran tells that a hook or a probe has ended, and nothing of it is left, or that
+// it could not be started: Slot.Failure, TimedOut and Exit say how. Forget
+// releases it.
+type Ran struct{ Slot Slot }
 
 // Dropped tells that a parked stub is gone without exec; its slot is too.
 type Dropped struct{ Slot Slot }
@@ -104,6 +114,8 @@ func (Execed) event()        {}
 func (ExecFailed) event()    {}
 func (Exited) event()        {}
 func (Dropped) event()       {}
+func (Ready) event()         {}
+func (Ran) event()           {}
 func (Signaled) event()      {}
 func (Swept) event()         {}
 func (TreeEmpty) event()     {}
@@ -121,6 +133,9 @@ func changes(old, now Slot) []Event {
 	if now.State == wire.StateUnknown {
 		return []Event{Unknown{now.Instance}}
 	}
+	if now.Task != wire.TaskNone {
+		return taskChanges(old, now)
+	}
 	var out []Event
 	add := func(happened bool, e Event) {
 		if happened {
@@ -133,6 +148,7 @@ func changes(old, now Slot) []Event {
 	add(now.ParkedAt != 0 && old.ParkedAt == 0, Parked{now})
 	add(now.Execed && !old.Execed && now.Adoption == 0, Execed{now})
 	add(now.Failure.Step == wire.StepExec && old.Failure.Step == 0, ExecFailed{now})
+	add(now.Ready && !old.Ready, Ready{now})
 	add(now.State == wire.StateExited && old.State != now.State, Exited{now})
 	add(now.TreeEmpty && !old.TreeEmpty, TreeEmpty{now})
 	add(now.StdoutDrained && !old.StdoutDrained, Drained{now, wire.Stdout})
@@ -141,4 +157,21 @@ func changes(old, now Slot) []Event {
 		out = append(out, Unchanged{now})
 	}
 	return out
+}
+
+// taskChanges are those of a task: nothing but its end is of interest.
+func taskChanges(old, now Slot) []Event {
+	if over := TaskOver(now); over && !TaskOver(old) {
+		return []Event{Ran{now}}
+	}
+	return nil
+}
+
+// TaskOver tells that a hook or a probe has ended, or could not be started.
+func TaskOver(s Slot) bool {
+	switch s.State {
+	case wire.StateExited, wire.StateParkFailed, wire.StateDropped, wire.StateUnknown:
+		return true
+	}
+	return false
 }

@@ -57,6 +57,9 @@ func (k *keeper) loggerEnded() {
 
 // settings relays new output settings, and keeps them for the next logger.
 func (k *keeper) settings(m *wire.Settings) {
+	if m.Service == "" && k.cfg.Settings != nil {
+		k.cfg.Settings(m.Data)
+	}
 	for _, s := range k.slots {
 		if s.Service == m.Service {
 			s.data = m.Data

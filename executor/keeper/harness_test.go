@@ -328,6 +328,10 @@ func about(e Event) string {
 		return e.Slot.Instance
 	case Unchanged:
 		return e.Slot.Instance
+	case Ran:
+		return e.Slot.Instance
+	case Ready:
+		return e.Slot.Instance
 	case Unknown:
 		return e.Instance
 	case Signaled:

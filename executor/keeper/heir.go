@@ -40,6 +40,7 @@ func (k *keeper) inherit(l *estateSlot) {
 	s.Slot, s.merged, s.data = l.Slot, l.Merged, l.Data
 	s.gate, s.status, s.pidfd = l.Gate, l.Status, l.PIDFD
 	s.pipes[0].fd, s.pipes[1].fd = l.Stdout, l.Stderr
+	s.ready, s.limits = l.Ready, l.Limits
 	s.executing, s.dropping, s.doubt = l.Executing, l.Dropping, l.Doubt
 	for _, op := range l.Ops {
 		s.ops = append(s.ops, &operation{Operation: op})
@@ -58,6 +59,10 @@ func (k *keeper) resume() {
 		if s.foreign {
 			k.resumeForeign(s)
 		}
+		if s.Task != wire.TaskNone {
+			k.taskWatched(s)
+		}
+		k.readyListen(s, s.ready)
 		if s.status >= 0 {
 			if err := k.poller.watch(s.status, unix.EPOLLIN, func(uint32) { k.statusReady(s) }); err != nil {
 				k.log.Error("a stub cannot be heard", "service", s.Service, "instance", s.Instance, "error", err)

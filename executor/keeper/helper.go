@@ -54,8 +54,11 @@ func (k *keeper) helpersInit() {
 	}
 	k.engine = helper{
 		name: "engine", args: k.cfg.EngineArgs, pidfd: -1, socket: -1, obey: k.obey, started: k.table,
-		pass:  func() []int { return []int{k.listener, k.memory, k.heirs, k.args} },
-		ended: func() { k.out.engine, k.out.words = false, nil },
+		pass: func() []int { return []int{k.listener, k.memory, k.notify, k.heirs, k.args} },
+		ended: func() {
+			k.out.engine, k.out.words = false, nil
+			k.probesEnd()
+		},
 	}
 	k.logger = helper{
 		name: "logger", args: k.cfg.LoggerArgs, pidfd: -1, socket: -1, obey: k.heed,

@@ -13,7 +13,7 @@ type holdings struct {
 	mu         sync.Mutex
 	byInstance map[string]*holding // guarded by mu
 	gone       bool                // guarded by mu: handed over
-	common     [3]int              // control socket, memory, socket of the heirs; set once, -1 if not kept
+	common     [4]int              // control socket, memory, notify socket, socket of the heirs; set once, -1 if not kept
 }
 
 // holding is what is held of one instance, beside what the keeper said last.
@@ -128,7 +128,7 @@ func (c *Client) Estate() *Estate {
 		}
 	}
 	h.byInstance, h.gone = map[string]*holding{}, true
-	e.Listener, e.Memory, e.Heirs = h.common[0], h.common[1], h.common[2]
+	e.Listener, e.Memory, e.Notify, e.Heirs = h.common[0], h.common[1], h.common[2], h.common[3]
 	return e
 }
 
@@ -137,7 +137,10 @@ func (c *Client) Estate() *Estate {
 func (x *holding) left() (estateSlot, bool) {
 	s := estateSlot{
 		Slot: x.slot, Merged: x.merged, Data: x.data,
-		Gate: -1, Status: -1, PIDFD: x.fds[0], Stdout: x.fds[1], Stderr: x.fds[2],
+		Gate: -1, Status: -1, PIDFD: x.fds[0], Stdout: x.fds[1], Stderr: x.fds[2], Ready: -1,
+	}
+	if s.Slot.Task != wire.TaskNone {
+		return s, false // its keeper bounded it; the next one ends what it left
 	}
 	switch x.slot.State {
 	case wire.StateParking, wire.StateParked:

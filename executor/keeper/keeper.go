@@ -46,7 +46,10 @@ type Config struct {
 	// FinishLimit is how long the logger may take to finish before it is killed;
 	// zero is 5 s.
 	FinishLimit time.Duration
-	Log         *slog.Logger // nil is slog.Default()
+	// Settings, if not nil, is shown what the engine sends to the logger under no
+	// service's name. It is called on the loop's goroutine and must not wait.
+	Settings func(data []byte)
+	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
 }
@@ -87,8 +90,11 @@ type keeper struct {
 	out      outbox
 	feed     feed
 	scanner  scanner
+	tasks    map[string][]*slot // hooks and probes, by the instance they run for
+	granted  []uint32           // users who may write to the notify socket, sorted
 	listener int
 	heirs    int // listening socket of those who take over
+	notify   int // the notify socket, given to every engine
 	memory   int // given to every engine
 	args     int // memfd with HelperArgs, given to engine and logger
 
@@ -111,7 +117,7 @@ type keeper struct {
 // the whole process (child subreaper, signals, umask, threads), reaps every
 // child, and must be alone: nothing else in the process may wait for children.
 func Run(cfg Config) int {
-	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, heirs: -1, memory: -1, args: -1}
+	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, heirs: -1, notify: -1, memory: -1, args: -1}
 	if k.log == nil {
 		k.log = slog.Default()
 	}
@@ -212,6 +218,14 @@ func (k *keeper) descriptors(e *Estate) error {
 			return err
 		}
 	}
+	path := NotifyPath(k.cfg.SocketPath)
+	if k.notify = e.Notify; k.notify < 0 {
+		if k.notify, err = listenNotify(path); err != nil {
+			return err
+		}
+	} else {
+		k.granted = grantedOn(path)
+	}
 	if k.heirs = e.Heirs; k.heirs < 0 {
 		if k.heirs, err = listenHeirs(k.cfg.RuntimeDir); err != nil {
 			return err
@@ -268,7 +282,8 @@ func (k *keeper) introduce(e *Estate) {
 		return
 	}
 	k.info.Cgroup = path
-	k.info.Features |= features
+	k.info.Features |= features | enableControllers(path)
+	k.endForeignTasks(path)
 }
 
 // tryCgroup makes sure that the kernel and its rules permit to start in a cgroup.
@@ -377,6 +392,10 @@ func (k *keeper) stop() {
 	if k.heirs >= 0 {
 		closeAll(&k.heirs)
 		_ = os.Remove(heirsPath(k.cfg.RuntimeDir))
+	}
+	if k.notify >= 0 {
+		closeAll(&k.notify)
+		_ = os.Remove(NotifyPath(k.cfg.SocketPath))
 	}
 	if k.info.Cgroup != "" {
 		_ = unix.Rmdir(k.info.Cgroup) // fails if instances are left, rightly

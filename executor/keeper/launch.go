@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Launch is what the stub sets up, in this order: session and signals, niceness,
@@ -27,6 +29,9 @@ type Launch struct {
 	// OOMScoreAdj is -1000 to 1000, best effort.
 	OOMScoreAdj int
 	Limits      []Limit // resource limits (up to 32)
+	// ReadyFD is the descriptor on which the program says, by a newline, that it is
+	// ready (3 to 255); 0: none.
+	ReadyFD int
 }
 
 // Limit is one setrlimit(2); math.MaxUint64 means unlimited.
@@ -44,6 +49,7 @@ const (
 	maxStrings    = 1 << 16
 	maxStringSize = 128 << 10
 	maxBlock      = 6 << 20
+	maxReadyFD    = 255
 )
 
 // The block is read by the stub without parsing: a fixed header of 32-bit little
@@ -56,7 +62,8 @@ const (
 	flagNice      = 1 << 1
 	flagOOM       = 1 << 2
 	flagOutput    = 1 << 3 // reopen stdout and stderr
-	shiftPassed   = 16     // above: how many descriptors are passed on
+	shiftPassed   = 16     // 8 bits: how many descriptors are passed on
+	shiftBase     = 24     // 8 bits: the first number the program finds them at; 0: 3
 	wordMagic     = 0
 	wordSize      = 1 // of the whole block
 	wordFlags     = 2
@@ -79,7 +86,11 @@ const (
 // out of Launch's bounds or a string holds a zero byte.
 func EncodeLaunch(l Launch) ([]byte, error) {
 	// The oom score is set even to 0: the keeper's own protection is inherited.
-	return l.encode(flagOutput | flagOOM)
+	flags := uint32(flagOutput | flagOOM)
+	if l.ReadyFD != 0 {
+		flags |= 1<<shiftPassed | uint32(l.ReadyFD)<<shiftBase
+	}
+	return l.encode(flags)
 }
 
 // encode writes the block with the flags given and those that follow from l.
@@ -156,6 +167,8 @@ func (l *Launch) check() error {
 		return fmt.Errorf("nice %d is not within -20 to 19", l.Nice)
 	case l.OOMScoreAdj < -1000 || l.OOMScoreAdj > 1000:
 		return fmt.Errorf("oom_score_adj %d is not within -1000 to 1000", l.OOMScoreAdj)
+	case l.ReadyFD != 0 && (l.ReadyFD < 3 || l.ReadyFD > maxReadyFD):
+		return fmt.Errorf("descriptor %d for readiness is not within 3 to %d", l.ReadyFD, maxReadyFD)
 	case l.SetUser && (l.UID == math.MaxUint32 || l.GID == math.MaxUint32):
 		return errors.New("user or group 4294967295 means none")
 	}
@@ -180,6 +193,25 @@ func (l *Launch) check() error {
 		}
 	}
 	return nil
+}
+
+// giveOutput makes the write ends of a service's pipes its user's own: programs
+// open /dev/stdout and /dev/stderr by name, which only the owner of a pipe may.
+// Best effort: who writes to the descriptors it inherits needs nothing of this.
+func giveOutput(launch int, pipes [2]int) {
+	var b [4 * launchWords]byte
+	if n, err := unix.Pread(launch, b[:], 0); err != nil || n != len(b) {
+		return // the stub refuses such a block
+	}
+	word := func(i int) uint32 { return binary.LittleEndian.Uint32(b[4*i:]) }
+	if word(wordFlags)&flagSetUser == 0 {
+		return
+	}
+	for _, fd := range pipes {
+		if fd >= 0 {
+			_ = unix.Fchown(fd, int(word(wordUID)), int(word(wordGID)))
+		}
+	}
 }
 
 // DecodeLaunch reads a block back. Only blocks that EncodeLaunch could have
@@ -212,7 +244,7 @@ func decodeLaunch(b []byte) (l Launch, err error) {
 	}
 	l = Launch{
 		Umask: word(wordUmask), SetUser: word(wordFlags)&flagSetUser != 0, UID: word(wordUID), GID: word(wordGID),
-		Nice: int(int32(word(wordNice))), OOMScoreAdj: int(int32(word(wordOOM))),
+		Nice: int(int32(word(wordNice))), OOMScoreAdj: int(int32(word(wordOOM))), ReadyFD: int(word(wordFlags) >> shiftBase),
 	}
 	for i := range groups {
 		l.Groups = append(l.Groups, word(launchWords+i))

@@ -51,6 +51,10 @@ func (k *keeper) signal(m *wire.Signal) {
 	switch {
 	case s.PID == 0:
 		op.Errno = unix.ESRCH
+	case m.Scope == wire.ScopeTree && sig == unix.SIGKILL && s.Task == 0:
+		k.tasksEnd(s.Instance, true)
+		k.signalTree(s, op, sig)
+		return
 	case m.Scope == wire.ScopeMain:
 		op.Method = wire.MethodPidfd
 		op.result(s.PID, k.signalMain(s, sig))
@@ -149,6 +153,7 @@ func (k *keeper) sweep(m *wire.Sweep) {
 	case s.mute && s.Cgroup != "" && !instanceCgroup(s.Cgroup, s.Instance):
 		op.Errno = unix.EINVAL
 	default:
+		k.tasksEnd(s.Instance, true)
 		g, r := s.cgroup(k.info.Features), s.root()
 		if s.mute && g.path != "" {
 			g.features = cgroupFeatures(g.path)

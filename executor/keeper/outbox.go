@@ -97,7 +97,7 @@ func (k *keeper) table() {
 			ops = append(ops, &copied)
 			op.dirty = false
 		}
-		if s.mute && s.settled() {
+		if s.mute && s.settled() && !s.live() {
 			k.remove(s)
 		}
 	}
@@ -206,6 +206,9 @@ func (k *keeper) flushSlot(s *slot, tell func(wire.Message) bool) bool {
 // output can be known when the keeper is dead; false if the socket is full.
 func (k *keeper) hand(s *slot) bool {
 	fds := [3]int{s.pidfd, s.pipes[0].fd, s.pipes[1].fd}
+	if s.Task != wire.TaskNone {
+		return true // bounded by this keeper, and lost with it
+	}
 	if !s.live() {
 		fds[0] = -1 // its status is in the slot
 	}

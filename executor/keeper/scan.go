@@ -131,12 +131,22 @@ func (s snapshot) tags() map[string][]int {
 		if err != nil {
 			continue // another user's, or gone
 		}
+		instance, task := "", ""
 		for len(b) > 0 {
 			var v []byte
 			v, b, _ = bytes.Cut(b, []byte{0})
-			if instance, ok := bytes.CutPrefix(v, []byte(tag)); ok {
-				out[string(instance)] = append(out[string(instance)], pid)
+			if id, ok := bytes.CutPrefix(v, []byte(tag)); ok {
+				instance = string(id)
 			}
+			if id, ok := bytes.CutPrefix(v, []byte(taskMark)); ok {
+				task = string(id)
+			}
+		}
+		if task != "" {
+			instance = task // it runs beside the instance and ends without it
+		}
+		if instance != "" {
+			out[instance] = append(out[instance], pid)
 		}
 	}
 	return out

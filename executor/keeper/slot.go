@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"encoding/binary"
+	"slices"
 	"syscall"
 	"time"
 
@@ -22,6 +23,9 @@ type slot struct {
 	pipes  [2]pipe
 	merged bool
 	data   []byte // output settings
+	limits Limits
+	ready  int // read end of the pipe for the newline that means ready, else -1
+	words  int // read end of a probe's output, else -1
 
 	given     [3]bool // the present engine holds pidfd, stdout, stderr
 	executing bool    // the stub said it was about to execute
@@ -52,7 +56,7 @@ type pipe struct {
 func newSlot(service, instance string, state wire.State) *slot {
 	return &slot{
 		Slot: wire.Slot{Service: service, Instance: instance, State: state},
-		gate: -1, status: -1, pidfd: -1, events: -1, pipes: [2]pipe{{fd: -1}, {fd: -1}},
+		gate: -1, status: -1, pidfd: -1, events: -1, ready: -1, words: -1, pipes: [2]pipe{{fd: -1}, {fd: -1}},
 	}
 }
 
@@ -124,6 +128,8 @@ func (k *keeper) hear(s *slot, b []byte) {
 			k.changed(s)
 			if s.dropping {
 				k.drop(s)
+			} else if s.Task != 0 {
+				k.open(s)
 			}
 		case b[0] == 'X':
 			s.executing = true
@@ -148,6 +154,12 @@ func (k *keeper) exited(s *slot, e wire.Exit) {
 		s.Execed = true // the pipe's end may be hidden by a fork under way
 	}
 	s.Exit, s.ExitedAt = e, bootTime()
+	s.OOM = s.limits.Memory != 0 && s.cgroup(0).oom()
+	if s.ready >= 0 {
+		k.readyHeard(s) // its last word came before its end
+	}
+	k.poller.drop(&s.ready)
+	k.tasksEnd(s.Instance, false)
 	switch {
 	case s.dropping && s.OpenedAt == 0:
 		s.State, s.once = wire.StateDropped, true
@@ -169,14 +181,24 @@ func (k *keeper) exited(s *slot, e wire.Exit) {
 // ended finishes a slot in which nothing of the user's ran.
 func (k *keeper) ended(s *slot) {
 	s.closePipes()
+	k.poller.drop(&s.ready)
+	k.poller.drop(&s.words)
 	if s.Cgroup != "" {
 		s.cgroup(k.info.Features).remove()
+	}
+	if s.Task != 0 && s.mute {
+		k.remove(s)
+		return
 	}
 	k.changed(s)
 }
 
 // exitedTree completes an exit when it is known whether others of its tree live.
 func (k *keeper) exitedTree(s *slot, leftovers bool) {
+	if s.Task != 0 {
+		k.taskExited(s, leftovers)
+		return
+	}
 	s.State, s.Leftovers = wire.StateExited, leftovers
 	if s.OpenedAt == 0 && s.Adoption == 0 {
 		s.closePipes() // nobody else has them
@@ -254,7 +276,15 @@ func (k *keeper) remove(s *slot) {
 	k.poller.drop(&s.status)
 	k.poller.drop(&s.pidfd)
 	k.poller.drop(&s.events)
+	k.poller.drop(&s.ready)
+	k.poller.drop(&s.words)
 	closeAll(&s.gate, &s.pipes[0].fd, &s.pipes[1].fd)
+	if s.Task != 0 {
+		k.tasks[s.Owner] = slices.DeleteFunc(k.tasks[s.Owner], func(x *slot) bool { return x == s })
+		if len(k.tasks[s.Owner]) == 0 {
+			delete(k.tasks, s.Owner)
+		}
+	}
 	if s.Cgroup != "" && !s.mute {
 		_ = unix.Rmdir(s.Cgroup) // if a sweep was not needed it is gone already
 	}

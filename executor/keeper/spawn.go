@@ -20,6 +20,8 @@ type order struct {
 	out    [2]int // stdout and stderr; -1 is /dev/null
 	pass   []int  // further descriptors, which the program finds from 3
 	cgroup string // absolute path of an empty cgroup, or ""
+	limits Limits // of the cgroup
+	ready  bool   // the program is given a pipe on which it says that it is ready
 	// forked is called on the spawner's goroutine when there is a process, dead by
 	// the reaper when it, or what it became, has ended: always in this order.
 	forked func(process)
@@ -81,8 +83,11 @@ func (s *spawner) fork(o order) (f wire.Failure) {
 		return failure(wire.StepPipe, err)
 	}
 	attr := s.attributes(o, gate[0], status[1], &pidfd)
+	if o.cgroup == "" && o.limits != (Limits{}) {
+		return failure(wire.StepCgroup, unix.EOPNOTSUPP)
+	}
 	if o.cgroup != "" {
-		dir, err := s.enter(o.cgroup)
+		dir, err := s.enter(o.cgroup, o.limits)
 		if err != nil {
 			return failure(wire.StepCgroup, err)
 		}
@@ -147,8 +152,8 @@ func (s *spawner) pipe(p *[2]int, readFlags int) error {
 	return nil
 }
 
-// enter creates a cgroup and opens it for a fork.
-func (s *spawner) enter(path string) (int, error) {
+// enter creates a cgroup with its limits and opens it for a fork.
+func (s *spawner) enter(path string, l Limits) (int, error) {
 	if fd := s.freeze.Load(); fd >= 0 {
 		var b [1]byte
 		if n, err := unix.Pread(int(fd), b[:], 0); err == nil && n == 1 && b[0] != '0' {
@@ -156,6 +161,10 @@ func (s *spawner) enter(path string) (int, error) {
 		}
 	}
 	if err := unix.Mkdir(path, 0o755); err != nil && err != unix.EEXIST {
+		return -1, err
+	}
+	if err := (cgroup{path: path}).limit(l); err != nil {
+		_ = unix.Rmdir(path)
 		return -1, err
 	}
 	return unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -359,3 +359,21 @@ func TestQuit(t *testing.T) {
 		t.Error("the socket is left")
 	}
 }
+
+// TestOutputByName: a service that dropped its privileges may open its output
+// by name, as web servers do with /dev/stderr.
+func TestOutputByName(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: needs root")
+	}
+	s := newStage(t, "none")
+	i := s.instance()
+	l := program(i, "/bin/sh", "-c", "echo x >/dev/stdout && echo y >/dev/stderr")
+	l.SetUser, l.UID, l.GID = true, 54321, 54321
+	must(t, s.client.Park(Park{Service: "svc", Instance: i, Capture: true, Launch: l}))
+	await[Parked](s, i)
+	must(t, s.client.Open(i))
+	if e := await[Exited](s, i); !e.Slot.Exit.Known || e.Slot.Exit.Status != 0 {
+		t.Fatalf("opening /dev/stdout as its user: status %#x", e.Slot.Exit.Status)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -36,6 +37,7 @@ func (k *keeper) quieten(act func(), fail func(error)) {
 	}
 	k.quiet = act
 	k.quietEnd = func() { fail(fmt.Errorf("work on services did not end within %v; try again", quietLimit)) }
+	k.probesEnd() // they were for this engine
 	number := k.quietCount
 	k.after(quietLimit, func() {
 		if k.quiet != nil && k.quietCount == number {
@@ -46,6 +48,16 @@ func (k *keeper) quieten(act func(), fail func(error)) {
 	})
 }
 
+// probing tells that a probe has not ended yet.
+func (k *keeper) probing() bool {
+	for _, list := range k.tasks {
+		if slices.ContainsFunc(list, func(s *slot) bool { return s.Task == wire.TaskProbe }) {
+			return true
+		}
+	}
+	return false
+}
+
 // loud goes back to work.
 func (k *keeper) loud() {
 	k.quiet, k.quietEnd = nil, nil
@@ -54,14 +66,14 @@ func (k *keeper) loud() {
 
 // pass is called after each round of the loop: it carries out what waits for quiet.
 func (k *keeper) pass() {
-	if k.quiet == nil || k.jobs > 0 {
+	if k.quiet == nil || k.jobs > 0 || k.probing() {
 		return
 	}
 	// No death may be between the reaper and its slot, or it would be lost.
 	k.children.reaping.Lock()
 	defer k.children.reaping.Unlock()
 	k.poller.read()
-	if k.jobs > 0 {
+	if k.jobs > 0 || k.probing() {
 		return
 	}
 	act := k.quiet
@@ -73,7 +85,7 @@ func (k *keeper) pass() {
 // this process.
 func (k *keeper) estate(child bool) *Estate {
 	e := NewEstate()
-	e.Lock, e.Listener, e.Heirs, e.Memory = int(k.cfg.Lock.Fd()), k.listener, k.heirs, k.memory
+	e.Lock, e.Listener, e.Heirs, e.Memory, e.Notify = int(k.cfg.Lock.Fd()), k.listener, k.heirs, k.memory, k.notify
 	for _, h := range []*helper{&k.engine, &k.logger} {
 		if h.pidfd >= 0 {
 			e.Ending = append(e.Ending, h.pidfd)
@@ -85,11 +97,14 @@ func (k *keeper) estate(child bool) *Estate {
 		}
 		l := estateSlot{
 			Slot: s.Slot, Merged: s.merged, Data: s.data, Gate: s.gate, Status: s.status, PIDFD: s.pidfd,
-			Stdout: s.pipes[0].fd, Stderr: s.pipes[1].fd,
+			Stdout: s.pipes[0].fd, Stderr: s.pipes[1].fd, Ready: s.ready, Limits: s.limits,
 			Child: child && !s.foreign, Executing: s.executing, Dropping: s.dropping, Doubt: s.doubt,
 		}
-		if s.PID == 0 || !l.Child && s.live() && s.pidfd < 0 {
+		switch {
+		case s.PID == 0, !l.Child && s.live() && s.pidfd < 0:
 			continue
+		case s.Task != wire.TaskNone && !child:
+			continue // bounded by this keeper; the next one ends what it left
 		}
 		for _, op := range s.ops {
 			l.Ops = append(l.Ops, op.Operation)

@@ -37,6 +37,8 @@ func (k *keeper) obey(m wire.Message, fds []int) error {
 		k.about(m.Instance, k.forget)
 	case *wire.Signal:
 		k.signal(m)
+	case *wire.Grant:
+		k.grant(m.UID)
 	default:
 		return wire.ErrMalformed
 	}
@@ -69,10 +71,17 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	s.merged, s.data = m.MergeStderr, m.Settings
 	if m.Cgroup && k.info.Cgroup != "" {
 		s.Cgroup = k.info.Cgroup + "/" + m.Instance
+		if m.Task != 0 {
+			s.Cgroup = k.taskCgroup(m.Instance)
+		}
 	}
-	o := order{name: m.Service, launch: launch, out: [2]int{-1, -1}, cgroup: s.Cgroup}
+	if m.Task != 0 {
+		k.taskParked(s, m)
+	}
+	s.limits = m.Limits
+	o := order{name: m.Service, launch: launch, out: [2]int{-1, -1}, cgroup: s.Cgroup, limits: m.Limits, ready: m.ReadyFD}
 	o.dead = k.deathOf(s)
-	capture, merged := m.Capture, m.MergeStderr
+	capture, merged := m.Capture || m.Task == wire.TaskProbe, m.MergeStderr || m.Task != wire.TaskNone
 	big := k.info.Features&wire.FeatureRoot != 0
 	k.job(k.parks, func() { k.spawn(s, o, capture, merged, big) })
 }
@@ -90,20 +99,34 @@ func (k *keeper) spawn(s *slot, o order, capture, merged, big bool) {
 	ends, fail := [2]int{-1, -1}, wire.Failure{}
 	if capture {
 		ends, o.out, fail = k.outputs(merged, big)
+		giveOutput(o.launch, o.out)
 	}
-	o.forked = func(p process) { k.poller.post(func() { k.spawned(s, p, ends) }) }
+	said := [2]int{-1, -1}
+	if o.ready && fail.Step == 0 {
+		if err := k.spawner.pipe(&said, unix.O_NONBLOCK); err != nil {
+			fail = failure(wire.StepPipe, err)
+		}
+		o.pass = []int{said[1]}
+	}
+	o.forked = func(p process) {
+		k.poller.post(func() {
+			k.readyListen(s, said[0])
+			k.spawned(s, p, ends)
+		})
+	}
 	if fail.Step == 0 {
 		fail = k.spawner.fork(o)
 	}
 	if fail.Step != 0 {
-		closeAll(&ends[0], &ends[1])
+		read := said[0]
+		closeAll(&ends[0], &ends[1], &read)
 		k.poller.post(func() { k.spawnFailed(s, fail) })
 	}
 	write := o.out
 	if write[1] == write[0] {
 		write[1] = -1
 	}
-	closeAll(&o.launch, &write[0], &write[1])
+	closeAll(&o.launch, &write[0], &write[1], &said[1])
 }
 
 // outputs makes the pipes of stdout and stderr: read ends, then write ends.
@@ -141,8 +164,14 @@ func (k *keeper) spawnFailed(s *slot, f wire.Failure) {
 // spawned takes the stub, of which nothing was heard before.
 func (k *keeper) spawned(s *slot, p process, ends [2]int) {
 	s.pipes[0].fd, s.pipes[1].fd = ends[0], ends[1]
-	s.StdoutPiped, s.StderrPiped = ends[0] >= 0, ends[1] >= 0
+	if s.Task == wire.TaskHook && !s.merged { // what it says is no output of the service's own
+		s.pipes[0].fd, s.pipes[1].fd = -1, ends[0]
+	}
+	s.StdoutPiped, s.StderrPiped = s.pipes[0].fd >= 0, s.pipes[1].fd >= 0
 	s.PID, s.StartTime, s.pidfd, s.gate, s.status = p.pid, p.start, p.pidfd, p.gate, p.status
+	if s.Task == wire.TaskProbe {
+		k.taskListen(s)
+	}
 	if err := k.poller.watch(s.status, unix.EPOLLIN, func(uint32) { k.statusReady(s) }); err != nil {
 		k.log.Error("a stub cannot be heard", "service", s.Service, "instance", s.Instance, "error", err)
 		k.drop(s)
@@ -167,6 +196,10 @@ func (k *keeper) open(s *slot) {
 // drop ends a stub without exec: the closed gate is its order to exit, the
 // signal is for one that hangs before it.
 func (k *keeper) drop(s *slot) {
+	if s.Task != 0 && !s.dropping {
+		k.taskDrop(s)
+		return
+	}
 	if s.State != wire.StateParking && s.State != wire.StateParked {
 		k.changed(s)
 		return
@@ -200,7 +233,7 @@ func (k *keeper) quit(m *wire.Quit) {
 	if !m.Keep {
 		refused := false
 		for _, s := range k.slots {
-			if s.live() {
+			if s.live() && s.Task == 0 {
 				refused = true
 				k.changed(s)
 			}
@@ -210,6 +243,9 @@ func (k *keeper) quit(m *wire.Quit) {
 		}
 	}
 	k.quitting, k.quitCode = true, int(m.Code)
+	for owner := range k.tasks {
+		k.tasksEnd(owner, true)
+	}
 	k.poller.drop(&k.listener)
 	_ = unix.Unlink(k.cfg.SocketPath)
 	k.feed.finish = true

@@ -54,7 +54,7 @@ func (tx *Tx) command(in Command) {
 	}
 	r := tx.emitAs(in.Actor, "", "", event.CommandAcceptedData{
 		Command: req.ID, Verb: req.Verb, Patterns: req.Patterns, Targets: targets, Args: req.Args,
-		Client: in.Client, SentAt: req.SentAt,
+		Client: in.Client, Remote: in.Remote, SentAt: req.SentAt,
 	})
 	tx.act(Reply{Command: req.ID, Reply: event.CommandReply{Status: event.ReplyAccepted, Command: req.ID, Seq: r.Seq}})
 	tx.carryOut(in, r, targets)
@@ -230,15 +230,23 @@ func matches(pattern, name string, v *projector.Service) bool {
 
 func unknownText(s *projector.State, unknown []string) string {
 	text := "no service " + strings.Join(unknown, ", ")
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Services)), func(n string) bool { return s.Services[n].Removed })
-	if near := nearest(unknown[0], names); near != "" {
+	if near := Near(s, unknown[0]); near != "" {
 		return text + fmt.Sprintf("; did you mean %s?", near)
 	}
-	if len(names) == 0 {
+	if len(present(s)) == 0 {
 		return text + "; no services are defined"
 	}
 	return text
 }
+
+// present are the services that are not removed, sorted.
+func present(s *projector.State) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.Services)), func(n string) bool { return s.Services[n].Removed })
+}
+
+// Near is the service that a pattern which matches none may have meant, or
+// empty.
+func Near(s *projector.State, pattern string) string { return nearest(pattern, present(s)) }
 
 // nearest finds the name with the smallest edit distance, if it is near
 // enough to be a slip.

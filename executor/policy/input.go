@@ -15,7 +15,8 @@ type Command struct {
 	Request event.CommandRequest
 	Actor   string
 	Client  *event.Client
-	Full    bool // the inbox holds as many open commands as it may
+	Remote  string // address of a client on the network
+	Full    bool   // the inbox holds as many open commands as it may
 
 	// An apply brings the configuration, read and stored before the command is
 	// decided (R11), or what is wrong with it. So acceptance, config.applied and

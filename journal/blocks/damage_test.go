@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -13,38 +12,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/minio/highwayhash"
 	"golang.org/x/sys/unix"
 )
 
-// appendRecord writes a record as the server does.
 func appendRecord(b []byte, store string, number int, seq uint64, ts int64, subject string, header, data []byte) []byte {
-	start := len(b)
-	le := binary.LittleEndian
-	size := uint32(minRecord + len(subject) + len(header) + len(data))
-	if len(header) > 0 {
-		size = (size + 4) | hasHeaders
-	}
-	b = le.AppendUint32(b, size)
-	b = le.AppendUint64(b, seq)
-	b = le.AppendUint64(b, uint64(ts))
-	b = le.AppendUint16(b, uint16(len(subject)))
-	b = append(b, subject...)
-	if len(header) > 0 {
-		b = le.AppendUint32(b, uint32(len(header)))
-		b = append(b, header...)
-	}
-	b = append(b, data...)
-	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", store, number))
-	h, err := highwayhash.New64(key[:])
-	if err != nil {
-		panic(err)
-	}
-	_, _ = h.Write(b[start+4 : start+20])
-	_, _ = h.Write([]byte(subject))
-	_, _ = h.Write(header)
-	_, _ = h.Write(data)
-	return h.Sum(b)
+	return newHasher(store, number).appendRecord(b, seq, ts, subject, header, data)
 }
 
 // writeStore makes a store of blocks with the given number of records each.
@@ -54,6 +26,13 @@ func writeStore(t testing.TB, counts ...int) (dir string, want []got) {
 	msgs := filepath.Join(StreamDir(dir), "msgs")
 	if err := os.MkdirAll(msgs, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	x := keyedHasher("JOURNAL")
+	_, _ = x.h.Write([]byte("{}"))
+	for name, text := range map[string]string{metaFile: "{}", metaSum: fmt.Sprintf("%x", x.h.Sum(nil))} {
+		if err := os.WriteFile(filepath.Join(StreamDir(dir), name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	seq := uint64(0)
 	for n, count := range counts {

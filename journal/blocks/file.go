@@ -59,7 +59,10 @@ func (f file) open() (*os.File, error) {
 }
 
 // load reads a whole block. The buffer is fresh, so that entries may be kept.
-func (f file) load() block {
+func (f file) load() block { return f.loadInto(nil) }
+
+// loadInto reads a whole block into buf if that is large enough.
+func (f file) loadInto(buf []byte) block {
 	raw, err := f.open()
 	if err != nil {
 		return block{fault: f.unreadable(0, err)}
@@ -72,7 +75,11 @@ func (f file) load() block {
 	if !info.Mode().IsRegular() {
 		return block{fault: f.unreadable(0, errors.New("not a plain file"))}
 	}
-	buf := make([]byte, min(info.Size(), maxBlock))
+	want := int(min(info.Size(), maxBlock))
+	if cap(buf) < want {
+		buf = make([]byte, want)
+	}
+	buf = buf[:want]
 	n, err := io.ReadFull(raw, buf)
 	b := block{bytes: buf[:n]}
 	switch {

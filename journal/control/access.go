@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supd/journal/control/wire"
 	"supd/journal/event"
 )
 
@@ -26,22 +27,44 @@ const (
 	RoleCommand
 )
 
-// Access says who may use the socket. Root and the owner may command.
+// Access says who may use the socket and, where there is one, the listener on
+// the network. On the socket, root and the owner may command.
 type Access struct {
-	Owner      int  // uid of the socket's owner
-	AdminGroup *int // members may command; nil: no such group
-	ReadGroup  *int // members may read; nil: no such group
+	Owner      int     // uid of the socket's owner
+	AdminGroup *int    // members may command; nil: no such group
+	ReadGroup  *int    // members may read; nil: no such group
+	Network    Network // the zero value lets nobody in
 }
 
-// Peer is the process at the other end of a socket, as the kernel told it
-// when it connected.
+// Peer is who is at the other end of a connection: of the socket, the process
+// that the kernel named when it connected; of the network, whoever proved to
+// have the secret of Key.
 type Peer struct {
 	event.Client
 	Groups []int // supplementary groups
+
+	Key    string // public nkey; empty: a process on this machine
+	Remote string // address, of a peer on the network
+	trust  string // Network.trust when it connected
 }
 
 // Actor is the name under which the peer appears in subjects and records.
-func (p Peer) Actor() string { return "uid-" + strconv.Itoa(p.UID) }
+func (p Peer) Actor() string {
+	if p.Key != "" {
+		return wire.ActorOf(p.Key)
+	}
+	return "uid-" + strconv.Itoa(p.UID)
+}
+
+// process is who connected, for records; nil on the network, where no kernel
+// vouches for a process.
+func (p Peer) process() *event.Client {
+	if p.Key != "" {
+		return nil
+	}
+	client := p.Client
+	return &client
+}
 
 func (p Peer) in(group *int) bool {
 	return group != nil && (p.GID == *group || slices.Contains(p.Groups, *group))
@@ -50,6 +73,10 @@ func (p Peer) in(group *int) bool {
 // Role is what a peer may do.
 func (a Access) Role(p Peer) Role {
 	switch {
+	case p.Key != "" && p.trust != a.Network.trust:
+		return RoleNone // what was proven then would not do now
+	case p.Key != "":
+		return a.Network.Keys[p.Key]
 	case p.UID == 0 || p.UID == a.Owner || p.in(a.AdminGroup):
 		return RoleCommand
 	case p.in(a.ReadGroup):

@@ -54,7 +54,6 @@ func TestForbiddenPublish(t *testing.T) {
 		"$JS.API.CONSUMER.CREATE.JOURNAL",            // the server would choose the name
 		"$JS.API.CONSUMER.PAUSE.JOURNAL.x",           //
 		"$JS.API.CONSUMER.MSG.NEXT.JOURNAL.another",  // not its own
-		"$JS.API.CONSUMER.DELETE.JOURNAL.another",    //
 		"$JS.ACK.JOURNAL.another.1.1.1.1.1",          //
 		"$SYS.REQ.SERVER.PING", "$SYS.ACCOUNT.x",     //
 	} {

@@ -132,8 +132,10 @@ func permissions(node string, g grant) *server.Permissions {
 	if g.role == RoleCommand {
 		publish = append(publish, event.CommandSubjects(node, g.actor))
 	}
+	// One server has one node's records, so a reader of many nodes may ask each
+	// of them for sup.*.evt.>.
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: publish},
-		Subscribe: &server.SubjectPermission{Allow: []string{event.RecordSubjects(node), wire.Inbox(g.inbox) + ">"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{event.RecordSubjects("*"), wire.Inbox(g.inbox) + ">"}},
 	}
 }

@@ -21,7 +21,8 @@ import (
 const (
 	maxConnections         = 256
 	maxConnectionsPerActor = 128
-	maxRefusals            = 64 // refusals being explained at the same time; the rest is just closed
+	maxConnectionsRemote   = 192 // of the network, all actors together: the socket keeps its room
+	maxRefusals            = 64  // refusals being explained at the same time; the rest is just closed
 )
 
 // BridgeConfig is what a bridge needs.
@@ -35,13 +36,15 @@ type BridgeConfig struct {
 	Peer   func(net.Conn) (Peer, error) // who connected; nil: ask the kernel
 }
 
-// Bridge joins the connections of a unix socket to the embedded server. It is
-// safe for concurrent use.
+// Bridge joins connections of a unix socket, and of the network, to the
+// embedded server. It is safe for concurrent use.
 type Bridge struct {
 	cfg       BridgeConfig
 	id        string
 	consumers *consumers
 	refusals  chan struct{}
+	strangers slots // connections of the network that have not proven who they are, by address
+	refused   logLimit
 	wg        sync.WaitGroup
 	stats     BridgeStats
 
@@ -52,6 +55,7 @@ type Bridge struct {
 	actors   map[string]int        // connections by actor
 	roles    map[net.Conn]peerRole // of those that were let in
 	total    int
+	remote   int               // of total, those of the network
 	inboxes  map[string]*inbox // by token
 }
 
@@ -60,14 +64,6 @@ type BridgeStats struct {
 	Accepted atomic.Int64 // connections that were let in
 	Refused  atomic.Int64 // connections that were turned away
 	Denied   atomic.Int64 // operations that an actor was not permitted
-}
-
-// inbox is who hears the replies sent to a token. Connections of one user
-// may share it, for instance while one replaces another.
-type inbox struct {
-	client event.Client
-	actor  string
-	uses   int
 }
 
 // NewBridge makes a bridge; Serve sets it to work.
@@ -80,7 +76,8 @@ func NewBridge(cfg BridgeConfig) *Bridge {
 	}
 	return &Bridge{
 		cfg: cfg, id: rand.Text(), consumers: newConsumers(), refusals: make(chan struct{}, maxRefusals),
-		open: map[net.Conn]struct{}{}, listener: map[net.Listener]struct{}{},
+		strangers: newSlots(maxStrangers),
+		open:      map[net.Conn]struct{}{}, listener: map[net.Listener]struct{}{},
 		actors: map[string]int{}, roles: map[net.Conn]peerRole{}, inboxes: map[string]*inbox{},
 	}
 }
@@ -88,9 +85,12 @@ func NewBridge(cfg BridgeConfig) *Bridge {
 // Stats are the bridge's counters.
 func (b *Bridge) Stats() *BridgeStats { return &b.stats }
 
-// Serve accepts connections until the listener or the bridge is closed, which
-// is no error. When descriptors run out it waits and goes on (P5).
-func (b *Bridge) Serve(l net.Listener) error {
+// Serve accepts connections of the unix socket until the listener or the
+// bridge is closed, which is no error. When descriptors run out it waits and
+// goes on (P5).
+func (b *Bridge) Serve(l net.Listener) error { return b.accept(l, b.serveSocket) }
+
+func (b *Bridge) accept(l net.Listener, serve func(net.Conn)) error {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
@@ -98,6 +98,11 @@ func (b *Bridge) Serve(l net.Listener) error {
 	}
 	b.listener[l] = struct{}{}
 	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.listener, l)
+		b.mu.Unlock()
+	}()
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -115,7 +120,7 @@ func (b *Bridge) Serve(l net.Listener) error {
 		go func() {
 			defer b.wg.Done()
 			defer b.untrack(conn)
-			b.serve(conn)
+			serve(conn)
 		}()
 	}
 }
@@ -154,8 +159,8 @@ func (b *Bridge) untrack(conn net.Conn) {
 	delete(b.open, conn)
 }
 
-// serve is the life of one connection.
-func (b *Bridge) serve(conn net.Conn) {
+// serveSocket is the life of one connection of the unix socket.
+func (b *Bridge) serveSocket(conn net.Conn) {
 	conn.SetDeadline(time.Now().Add(handshakeTime))
 	peer, err := b.cfg.Peer(conn)
 	if err != nil {
@@ -170,14 +175,14 @@ func (b *Bridge) serve(conn net.Conn) {
 			"uid %d is not permitted: ask root, or join the group that the configuration names under [control]", peer.UID))
 		return
 	}
-	if !b.enter(actor) {
+	if !b.enter(peer) {
 		b.turnAway(conn, actor, refusal(wire.RefusedBusy, "too many connections"))
 		return
 	}
-	defer b.leave(actor)
+	defer b.leave(peer)
 
 	in := bufio.NewReaderSize(conn, 16<<10)
-	if _, err := conn.Write(greetingLine(b.id, wire.Info{Node: b.cfg.Node, Actor: actor})); err != nil {
+	if _, err := conn.Write(greetingLine(b.greeting(actor))); err != nil {
 		return
 	}
 	hello, err := readConnect(in)
@@ -187,12 +192,17 @@ func (b *Bridge) serve(conn net.Conn) {
 		}
 		return
 	}
+	b.talk(conn, in, hello, peer, role)
+}
+
+// talk is the rest of a connection whose peer and role are known.
+func (b *Bridge) talk(conn net.Conn, in *bufio.Reader, hello connect, peer Peer, role Role) {
 	if !b.hold(hello.inbox, peer) {
 		b.farewell(conn, refusal(wire.RefusedInvalid, "the inbox token is in use by another user: choose another"))
 		return
 	}
 	defer b.drop(hello.inbox)
-	b.join(conn, in, hello, grant{actor: actor, role: role, inbox: hello.inbox})
+	b.join(conn, in, hello, grant{actor: peer.Actor(), role: role, inbox: hello.inbox})
 }
 
 // join connects client and server until one of them goes.
@@ -240,7 +250,7 @@ func (b *Bridge) join(conn net.Conn, in *bufio.Reader, hello connect, g grant) {
 // turnAway tells a client that may not come in why. It listens first, because
 // a client that cannot send its first line would report that instead.
 func (b *Bridge) turnAway(conn net.Conn, actor string, why []byte) {
-	conn.Write(greetingLine(b.id, wire.Info{Node: b.cfg.Node, Actor: actor}))
+	conn.Write(greetingLine(b.greeting(actor)))
 	select {
 	case b.refusals <- struct{}{}:
 		readConnect(bufio.NewReaderSize(conn, maxLine))
@@ -276,13 +286,18 @@ func (b *Bridge) denied(actor, subject string) {
 	}
 }
 
-func (b *Bridge) enter(actor string) bool {
+func (b *Bridge) enter(p Peer) bool {
+	actor, remote := p.Actor(), 0
+	if p.Key != "" {
+		remote = 1
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.total >= maxConnections || b.actors[actor] >= maxConnectionsPerActor {
+	if b.total >= maxConnections || b.remote+remote > maxConnectionsRemote || b.actors[actor] >= maxConnectionsPerActor {
 		return false
 	}
 	b.total++
+	b.remote += remote
 	b.actors[actor]++
 	return true
 }
@@ -308,7 +323,7 @@ func (b *Bridge) dismiss(conn net.Conn) {
 	delete(b.roles, conn)
 }
 
-// SetAccess changes who may use the socket. Connections of those who may do
+// SetAccess changes who may connect, and how. Connections of those who may do
 // less or more now are closed; their clients come back with their new role.
 func (b *Bridge) SetAccess(access Access) {
 	b.mu.Lock()
@@ -321,51 +336,15 @@ func (b *Bridge) SetAccess(access Access) {
 	}
 }
 
-func (b *Bridge) leave(actor string) {
+func (b *Bridge) leave(p Peer) {
+	actor := p.Actor()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.total--
+	if p.Key != "" {
+		b.remote--
+	}
 	if b.actors[actor]--; b.actors[actor] == 0 {
 		delete(b.actors, actor)
 	}
-}
-
-// hold gives a token to a peer, unless another user has it.
-func (b *Bridge) hold(token string, p Peer) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	box := b.inboxes[token]
-	if box == nil {
-		box = &inbox{actor: p.Actor()}
-		b.inboxes[token] = box
-	}
-	if box.actor != p.Actor() {
-		return false
-	}
-	box.client = p.Client
-	box.uses++
-	return true
-}
-
-func (b *Bridge) drop(token string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if box := b.inboxes[token]; box != nil {
-		if box.uses--; box.uses == 0 {
-			delete(b.inboxes, token)
-		}
-	}
-}
-
-// client is who listens at a reply subject: the process, if a live connection
-// of this actor has that inbox.
-func (b *Bridge) client(actor, reply string) (event.Client, bool) {
-	token := wire.TokenOf(reply)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	box := b.inboxes[token]
-	if box == nil || box.actor != actor {
-		return event.Client{}, false
-	}
-	return box.client, true
 }

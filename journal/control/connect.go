@@ -31,7 +31,7 @@ type greeting struct {
 	ID         string    `json:"server_id"`
 	Name       string    `json:"server_name"`
 	Version    string    `json:"version"`
-	Go         string    `json:"go"`
+	Go         string    `json:"go"` // empty on the network: nobody there needs it
 	Host       string    `json:"host"`
 	Port       int       `json:"port"`
 	Headers    bool      `json:"headers"`
@@ -40,13 +40,25 @@ type greeting struct {
 	Proto      int       `json:"proto"`
 	APILevel   int       `json:"api_lvl"`
 	Supd       wire.Info `json:"supd"`
+
+	// Of the network alone.
+	Auth      bool   `json:"auth_required,omitempty"`
+	TLS       bool   `json:"tls_required,omitempty"`
+	TLSVerify bool   `json:"tls_verify,omitempty"` // a certificate is wanted
+	Nonce     string `json:"nonce,omitempty"`      // to be signed
 }
 
-func greetingLine(id string, info wire.Info) []byte {
-	b, err := event.Marshal(greeting{
-		ID: id, Name: info.Node, Version: server.VERSION, Go: runtime.Version(), Host: "localhost",
-		Headers: true, MaxPayload: maxPayload, JetStream: true, Proto: 1, APILevel: server.JSApiLevel, Supd: info,
-	})
+// greeting is what a client of the socket is greeted with.
+func (b *Bridge) greeting(actor string) greeting {
+	return greeting{
+		ID: b.id, Name: b.cfg.Node, Version: server.VERSION, Go: runtime.Version(), Host: "localhost",
+		Headers: true, MaxPayload: maxPayload, JetStream: true, Proto: 1, APILevel: server.JSApiLevel,
+		Supd: wire.Info{Node: b.cfg.Node, Actor: actor},
+	}
+}
+
+func greetingLine(g greeting) []byte {
+	b, err := event.Marshal(g)
 	if err != nil {
 		panic(fmt.Sprintf("cannot write the greeting: %v", err)) // strings and numbers only
 	}
@@ -84,7 +96,15 @@ type connect struct {
 	Headers      bool   `json:"headers"`
 	NoResponders bool   `json:"no_responders"`
 
-	inbox string // token the client chose, or one it cannot know
+	inbox  string // token the client chose, or one it cannot know
+	chosen bool   // the client chose it
+	proof  proof  // of who it is, on the network
+}
+
+// proof is a public nkey and a signature by its secret.
+type proof struct {
+	Key       string `json:"nkey"`
+	Signature string `json:"sig"`
 }
 
 var errNotNATS = errors.New("the first line is not a CONNECT of the NATS protocol")
@@ -121,12 +141,14 @@ func parseConnect(line []byte) (connect, error) {
 	}
 	in := struct {
 		connect
+		proof
 		User string `json:"user"`
 	}{connect: connect{Echo: true}} // what the server assumes where it is absent
 	if err := json.Unmarshal(line[8:], &in); err != nil {
 		return connect{}, fmt.Errorf("%w: %w", errNotNATS, err)
 	}
 	c := in.connect
+	c.proof = in.proof
 	if c.inbox = in.User; c.inbox == "" {
 		c.inbox = in.Token // the nats command sends a --user without password as a token
 	}
@@ -134,7 +156,7 @@ func parseConnect(line []byte) (connect, error) {
 	for _, s := range []*string{&c.Name, &c.Lang, &c.Version} {
 		*s = printable(*s, 128)
 	}
-	if !wire.ValidToken(c.inbox) {
+	if c.chosen = wire.ValidToken(c.inbox); !c.chosen {
 		c.inbox = rand.Text()
 	}
 	return c, nil

@@ -148,6 +148,17 @@ func (c *consumers) claim(actor, name string) (evicted string, ok bool) {
 	return evicted, true
 }
 
+// goneConsumer is no valid name of a client's consumer, so none has it.
+const goneConsumer = "~gone"
+
+// nobodys tells whether no actor has a consumer of this name.
+func (c *consumers) nobodys(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, taken := c.owner[name]
+	return !taken
+}
+
 // use tells whether a consumer is the actor's, and marks it as used.
 func (c *consumers) use(actor, name string) bool {
 	c.mu.Lock()

@@ -148,10 +148,16 @@ func (g *guard) publish(args []string, headers bool) error {
 	if !validSubject(m.subject, false) {
 		return g.deny(m, "Publish to", m.subject)
 	}
-	if name := consumerOf(m.subject); name != "" && !g.consumers.use(g.actor, name) {
+	name, deletes := strings.CutPrefix(m.subject, apiConsumerDelete)
+	if deletes && g.consumers.nobodys(name) {
+		// A client of an engine that died tidies up what died with it. The server
+		// says so; it is asked about a name that no consumer can have, for those of
+		// the engine itself are in nobody's table either.
+		m.subject = apiConsumerDelete + goneConsumer
+	} else if name := consumerOf(m.subject); name != "" && !g.consumers.use(g.actor, name) {
 		return g.deny(m, "Publish to", m.subject)
 	}
-	if name, ok := strings.CutPrefix(m.subject, apiConsumerDelete); ok {
+	if deletes {
 		g.consumers.release(g.actor, name)
 	}
 	if err := g.publishLine(m); err != nil {

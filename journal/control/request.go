@@ -26,7 +26,8 @@ const (
 // Request is one request of a client, with who sent it.
 type Request struct {
 	Actor   string
-	Client  event.Client
+	Client  *event.Client        // the process; nil on the network
+	Remote  string               // the address of a client on the network
 	Data    []byte               // as it was sent; at most event.MaxRequestSize bytes
 	Command event.CommandRequest // of commands: decoded and checked
 }

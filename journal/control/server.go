@@ -148,12 +148,12 @@ func (s *Server) request(m *nats.Msg) (r Request, tail string, ok bool) {
 		return Request{}, "", false
 	}
 	actor := tokens[3]
-	client, ok := s.cfg.Bridge.client(actor, m.Reply)
+	peer, ok := s.cfg.Bridge.client(actor, m.Reply)
 	if !ok {
 		s.stats.Dropped.Add(1)
 		return Request{}, "", false
 	}
-	return Request{Actor: actor, Client: client, Data: m.Data}, tokens[4], true
+	return Request{Actor: actor, Client: peer.process(), Remote: peer.Remote, Data: m.Data}, tokens[4], true
 }
 
 // takeCommand runs in the subscription's goroutine: it only queues.

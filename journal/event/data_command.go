@@ -18,7 +18,8 @@ type CommandAcceptedData struct {
 	Patterns []string          `json:"patterns"`
 	Targets  []string          `json:"targets"`
 	Args     map[string]string `json:"args,omitempty"`
-	Client   *Client           `json:"client"`
+	Client   *Client           `json:"client"`           // null: supd's own, or of the network
+	Remote   string            `json:"remote,omitempty"` // address of a client on the network
 	SentAt   time.Time         `json:"sent_at"`
 }
 

@@ -77,10 +77,12 @@ type StateBaseData struct {
 	Chunk   string          `json:"chunk,omitempty"` // where Parts > 1: a slice of the state's text
 }
 
-// ConfigFile is one file a configuration was read from.
+// ConfigFile is one file a configuration was read from. In records its digest
+// is keyed with the node's secret: equal digests are equal files, and nobody
+// can guess what is in one.
 type ConfigFile struct {
 	Path   string `json:"path"`
-	SHA256 string `json:"sha256"`
+	SHA256 string `json:"sha256"` // lower-case hex; in records HMAC-SHA-256
 }
 
 // Actions of a ConfigChange.

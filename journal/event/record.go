@@ -130,6 +130,14 @@ func Decode(b []byte) (Encoded, error) {
 	if len(b) > MaxRecordSize {
 		return Encoded{}, fmt.Errorf("cannot decode record: %d bytes are more than %d", len(b), MaxRecordSize)
 	}
+	if r, ok := decodeCanonical(b); ok {
+		return Encoded{Record: r, Bytes: b, Hash: Hash(b)}, nil
+	}
+	return decodeAny(b)
+}
+
+// decodeAny decodes a record in any form that JSON allows.
+func decodeAny(b []byte) (Encoded, error) {
 	var w wire
 	if err := json.Unmarshal(b, &w); err != nil {
 		return Encoded{}, fmt.Errorf("cannot decode record: %w", err)

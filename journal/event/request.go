@@ -83,6 +83,7 @@ const (
 // StatusRequest asks for services by patterns; none means all.
 type StatusRequest struct {
 	Patterns []string `json:"patterns,omitempty"`
+	Waits    bool     `json:"waits,omitempty"` // give StatusReply.Waits too
 }
 
 // ServiceStatus is one service as people see it. Absent is null, never 0.
@@ -116,6 +117,16 @@ type LastExit struct {
 type StatusReply struct {
 	Services []ServiceStatus `json:"services"`
 	Unknown  []string        `json:"unknown"`
+	Near     string          `json:"near,omitempty"`  // the service that the first unknown pattern may have meant
+	Waits    []ServiceWait   `json:"waits,omitempty"` // sorted by name; only those that are busy with what takes time
+}
+
+// ServiceWait is a service that is stopping or waits to start: since when,
+// and when at the latest that will have an end.
+type ServiceWait struct {
+	Service string     `json:"service"`
+	Since   *time.Time `json:"since"`
+	Until   *time.Time `json:"until"`
 }
 
 // ResultRequest asks for the outcome of a command by id.
@@ -142,6 +153,7 @@ type Info struct {
 	Journal InfoJournal       `json:"journal"`
 	Output  InfoOutput        `json:"output"`
 	Kernel  map[string]string `json:"kernel"` // features in use, and what is weaker without
+	Listen  *InfoListen       `json:"listen"` // null: not on the network
 	Started time.Time         `json:"started"`
 	Mode    string            `json:"mode"`
 }
@@ -151,6 +163,12 @@ type InfoPIDs struct {
 	Keeper int `json:"keeper"`
 	Engine int `json:"engine"`
 	Logger int `json:"logger"`
+}
+
+// InfoListen is the listener on the network.
+type InfoListen struct {
+	Address string `json:"address"`
+	Health  string `json:"health"` // ok, or why it is not open
 }
 
 // InfoRunLog is the kept grade.

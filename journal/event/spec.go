@@ -115,6 +115,7 @@ type Output struct {
 type Launch struct {
 	Paths       []string      `json:"paths"` // candidates for exec, in order
 	Args        []string      `json:"args"`
+	Program     string        `json:"program,omitempty"` // as it is written, if that has ${NAME}: for records
 	Env         []string      `json:"env"` // NAME=value, sorted; without SUPD_INSTANCE and SUPD_RUN
 	Directory   string        `json:"directory"`
 	Umask       uint32        `json:"umask"`

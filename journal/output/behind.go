@@ -34,23 +34,22 @@ func behind(folder, stream string, pos Position) (sum int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	add := func(n uint64, path string) {
-		if n < pos.Segment {
-			return
-		}
-		st, err := os.Lstat(path)
-		if err != nil {
-			return // trimmed meanwhile, or not written yet
-		}
-		size := st.Size()
+	add := func(n uint64, size int64) {
 		if n == pos.Segment {
 			size -= min(size, pos.Offset)
 		}
 		sum += size
 	}
 	for _, n := range y.closed {
-		add(n, closedPath(folder, stream, n))
+		if n < pos.Segment {
+			continue
+		}
+		if c, err := statClosed(folder, stream, n); err == nil { // else trimmed meanwhile
+			add(n, c.text)
+		}
 	}
-	add(y.active(), activePath(folder, stream))
+	if st, err := os.Lstat(activePath(folder, stream)); err == nil {
+		add(y.active(), st.Size())
+	}
 	return sum, nil
 }

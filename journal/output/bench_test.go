@@ -16,7 +16,11 @@ import (
 // benchDir prefers memory, so that the logger is measured and not the disk.
 func benchDir(b *testing.B) string {
 	b.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "supd-output-")
+	where := "/dev/shm"
+	if d := os.Getenv("OUTPUT_BENCH_DIR"); d != "" {
+		where = d
+	}
+	dir, err := os.MkdirTemp(where, "supd-output-")
 	if err != nil {
 		return b.TempDir()
 	}
@@ -42,6 +46,44 @@ func benchmarkWrite(b *testing.B, block int) {
 func BenchmarkWriteLines100B(b *testing.B)  { benchmarkWrite(b, 100) }
 func BenchmarkWriteBlocks4K(b *testing.B)   { benchmarkWrite(b, 4096) }
 func BenchmarkWriteBlocks128K(b *testing.B) { benchmarkWrite(b, 128<<10) }
+
+// BenchmarkFloor is what the kernel allows: the same writer, and a loop that
+// does nothing but splice from a pipe of 1 MiB into files of 16 MiB.
+func BenchmarkFloor128K(b *testing.B) {
+	dir := benchDir(b)
+	r, w := rawPipe(b)
+	if _, err := unix.FcntlInt(uintptr(r), unix.F_SETPIPE_SZ, pipeMax); err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer unix.Close(r)
+		for n := 0; ; n = (n + 1) % 9 {
+			f, err := os.Create(filepath.Join(dir, fmt.Sprint("floor.", n)))
+			for off := int64(0); err == nil && off < defaultMaxSize; {
+				var got int64
+				if got, err = unix.Splice(r, nil, int(f.Fd()), &off, pipeMax, unix.SPLICE_F_MOVE); got == 0 {
+					f.Close()
+					done <- err
+					return
+				}
+			}
+			f.Close()
+		}
+	}()
+	buf := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), 128<<10/100)
+	b.SetBytes(int64(len(buf)))
+	b.ResetTimer()
+	for b.Loop() {
+		if _, err := w.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w.Close()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
 
 // BenchmarkSteady measures the CPU of a logger process at 100,000 lines of
 // 100 bytes a second, in percent of one core.

@@ -7,6 +7,7 @@
 //
 //	stdout.log        the active segment
 //	stdout.log.7      a closed one; the number only ever grows
+//	stdout.log.6.gz   a closed and compressed one
 //	stdout.idx.8      when and by which instance the bytes of segment 8 came
 //
 // Segments hold the raw bytes of the service and nothing else, so that people
@@ -37,13 +38,24 @@
 // within 64 KiB past the limit is cut. So a line below 64 KiB is whole in one
 // segment, and none is more than 64 KiB above max_size.
 //
+// # Compression
+//
+// Closed segments of a service that wants it are compressed one after the
+// other by a goroutine that takes a fifth of one CPU at most, so that draining
+// never waits for it: to a temporary file, synced, renamed, the folder synced,
+// the plain file removed. The text keeps its offsets, so that cursors, tails
+// and indexes go on to hold (see packedText); retention counts what the files
+// occupy, and events count bytes of text. Damage in a compressed segment costs
+// a reader the rest of that segment, counted as skipped.
+//
 // # When the disk refuses
 //
 // Any failure to write (full, quota, I/O error, a folder where the file should
 // be) puts that one stream in trouble: one Pressed event, a new try every
 // 200 ms, one Relieved event. Meanwhile "block" leaves the bytes in the pipe,
 // so that the service feels it and nothing is lost (P3), and "drop" reads and
-// counts them into Gap events (P4). Other streams go on. A disk that hangs
+// counts them into Gap events (P4). The count is kept in a file allocated
+// beforehand, so that it survives the logger (see tally). Other streams go on. A disk that hangs
 // hangs this process only (P5).
 //
 // # What is promised about power loss

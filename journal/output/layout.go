@@ -41,6 +41,9 @@ func indexPath(dir, stream string, n uint64) string {
 //
 // The index of a new active segment is created before its file, and a closed
 // segment is removed before its index, so no crash makes a number come twice.
+// A closed segment is plain, compressed, or both for a moment: the compressed
+// file gets its name when it is whole and synced, and the plain one, which is
+// read while it is there, goes after that.
 type layout struct {
 	closed  []uint64 // ascending
 	indexes []uint64 // ascending
@@ -93,16 +96,19 @@ func readLayout(dir, stream string) (layout, error) {
 	for _, name := range names {
 		if n, ok := numbered(name, stream+".log."); ok {
 			y.closed = append(y.closed, n)
+		} else if n, ok := packedNumber(name, stream+".log."); ok {
+			y.closed = append(y.closed, n)
 		} else if n, ok := numbered(name, stream+".idx."); ok {
 			y.indexes = append(y.indexes, n)
 		}
 	}
 	slices.Sort(y.closed)
+	y.closed = slices.Compact(y.closed) // some are there plain and compressed for a moment
 	slices.Sort(y.indexes)
 	return y, nil
 }
 
-// numbered takes only names that this package writes: "7", never "07" or "7.gz".
+// numbered takes only names that this package writes: "7", never "07" or "7.old".
 func numbered(name, prefix string) (uint64, bool) {
 	rest, ok := strings.CutPrefix(name, prefix)
 	if !ok {
@@ -146,16 +152,31 @@ var errNotRegular = fmt.Errorf("not a regular file: %w", unix.EISDIR)
 type closedSegment struct {
 	n      uint64
 	text   int64     // bytes of the text
-	total  int64     // with its index
+	total  int64     // on disk, with its index
 	newest time.Time // last written
+	plain  bool      // is there as text
+	packed bool      // is there compressed
+	left   bool      // could not be compressed: stays plain
 }
 
 func statClosed(dir, stream string, n uint64) (closedSegment, error) {
+	c := closedSegment{n: n}
+	if st, err := os.Lstat(packedPath(dir, stream, n)); err == nil {
+		c.total, c.newest = st.Size(), st.ModTime()
+		if p, err := openPacked(packedPath(dir, stream, n)); err == nil {
+			c.text, c.packed = p.size, true
+			p.Close()
+		}
+	}
 	st, err := os.Lstat(closedPath(dir, stream, n))
-	if err != nil {
+	switch {
+	case err == nil:
+		// A compressed file of another text is someone's own copy.
+		c.packed = c.packed && c.text == st.Size()
+		c.text, c.total, c.newest, c.plain = st.Size(), c.total+st.Size(), st.ModTime(), true
+	case c.newest.IsZero():
 		return closedSegment{}, err
 	}
-	c := closedSegment{n: n, text: st.Size(), total: st.Size(), newest: st.ModTime()}
 	if st, err := os.Lstat(indexPath(dir, stream, n)); err == nil {
 		c.total += st.Size()
 	}

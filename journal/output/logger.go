@@ -16,8 +16,16 @@ import (
 // clock, a batch every 10 ms, nobody told of anything.
 type Options struct {
 	// MaxTotal bounds the closed segments of all services, in bytes with their
-	// indexes; 0 is no limit. Active segments count and are not removed.
+	// indexes; 0 is no limit. Active segments count and are not removed. Half
+	// of the file system counts where that is less.
 	MaxTotal int64
+	// Tally is a file in which dropped output is counted until it is told, so
+	// that the count survives a SIGKILL; best on a tmpfs. Empty is none: then a
+	// kill may lose the count of the last ten seconds.
+	Tally string
+	// Lowered is told that MaxTotal is more than half of the file system and
+	// what counts instead. It must not block.
+	Lowered func(bytes int64)
 	// Clock gives the wall-clock time that goes into indexes and events.
 	Clock func() time.Time
 	// Event is told what the journal should know; see Event. Calls come one at
@@ -61,18 +69,25 @@ type Logger struct {
 	emitMu sync.Mutex
 	syncs  chan toSync
 	synced chan struct{} // closed when the last sync is done
+	packs  chan packJob
+	packed chan struct{} // closed when the compressor has ended
 
 	// Run's own.
 	streams   map[string]*stream // by service + "/" + stream
 	settings  map[string]Settings
 	pipes     map[int]*pipe // by descriptor
 	look      lookahead
+	tally     tally
+	maxTotal  int64 // Options.MaxTotal or half of the file system
 	scratch   []byte
 	events    []unix.EpollEvent
 	batchAt   time.Time     // when the gathering batch is due; zero if none
 	pause     time.Duration // how long it gathers: Tick, less under load
 	sweptAt   time.Time
 	totalDue  bool
+	packDue   bool
+	packing   bool // the compressor has a job
+	packAfter time.Time
 	finishing bool
 }
 
@@ -93,6 +108,7 @@ func NewLogger(dir string, opts Options) (*Logger, error) {
 	l := &Logger{
 		dir: dir, opts: opts, pause: opts.Tick,
 		done: make(chan struct{}), synced: make(chan struct{}), syncs: make(chan toSync, syncQueue),
+		packs: make(chan packJob, 1), packed: make(chan struct{}),
 		streams: map[string]*stream{}, settings: map[string]Settings{}, pipes: map[int]*pipe{},
 		scratch: make([]byte, 64<<10), events: make([]unix.EpollEvent, 256),
 	}
@@ -154,7 +170,7 @@ func (l *Logger) Attach(service, instance, stream string, pipeFD int, set Settin
 	if err == nil {
 		err = l.do(func() {
 			l.applySettings(service, set)
-			l.attach(&pipe{fd: pipeFD, inode: st.Ino, id: id, instance: instance, s: l.stream(service, stream)})
+			l.attach(&pipe{fd: pipeFD, inode: st.Ino, id: id, slot: -1, instance: instance, s: l.stream(service, stream)})
 		})
 	}
 	if err != nil {
@@ -170,7 +186,7 @@ func (l *Logger) Settings(service string, set Settings) {
 
 // SetMaxTotal changes Options.MaxTotal.
 func (l *Logger) SetMaxTotal(bytes int64) {
-	_ = l.do(func() { l.opts.MaxTotal = bytes; l.totalDue = true })
+	_ = l.do(func() { l.opts.MaxTotal = bytes; l.limitTotal(); l.totalDue = true })
 }
 
 // Finish moves what the pipes hold at this moment, syncs, closes everything
@@ -207,10 +223,15 @@ func (l *Logger) wakeLocked() {
 func (l *Logger) Run(ctx context.Context) error {
 	defer close(l.done)
 	go l.syncLoop()
+	packing, stopPacking := context.WithCancel(ctx)
+	defer stopPacking()
+	go l.packLoop(packing)
 	stop := context.AfterFunc(ctx, func() { _ = l.do(func() {}) })
 	defer stop()
-	defer l.end()
+	defer l.end(stopPacking)
+	l.recount()
 	l.scan()
+	l.limitTotal()
 	for {
 		l.takeCommands()
 		if err := ctx.Err(); err != nil {
@@ -230,7 +251,8 @@ func (l *Logger) Run(ctx context.Context) error {
 
 // end closes what is open. Commands that come later are refused; those that
 // came too late to be taken are done first, so that no descriptor leaks.
-func (l *Logger) end() {
+func (l *Logger) end(stopPacking func()) {
+	stopPacking()
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
@@ -241,8 +263,11 @@ func (l *Logger) end() {
 	for _, s := range l.sorted() {
 		s.release()
 	}
+	l.tally.close()
 	close(l.syncs)
+	close(l.packs)
 	<-l.synced
+	<-l.packed
 	l.mu.Lock()
 	l.closeDescriptors()
 	l.mu.Unlock()
@@ -288,6 +313,7 @@ func (l *Logger) applySettings(service string, set Settings) {
 		if s := l.streams[service+"/"+name]; s != nil {
 			s.set = set
 			s.trim()
+			l.packDue = true
 		}
 	}
 }
@@ -304,36 +330,6 @@ func (l *Logger) stream(service, name string) *stream {
 		s.set = set
 	}
 	return s
-}
-
-// scan learns what the folder holds of all services, running or not, for the
-// total limit, and gives back what a killed logger had reserved.
-func (l *Logger) scan() {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil && !os.IsNotExist(err) {
-		l.emit(KindPressed, "", Pressed{What: "disk", Limit: fmt.Sprintf("cannot read the output folder: %v", err)})
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		for _, name := range []string{Stdout, Stderr} {
-			s := newStream(l, e.Name(), name)
-			if err := s.load(); err != nil {
-				l.emit(KindPressed, e.Name(), Pressed{What: "disk", Limit: fmt.Sprintf("cannot read output: %v", err)})
-				continue
-			}
-			if s.n == 1 && s.size == 0 && len(s.closed) == 0 {
-				continue
-			}
-			if f, err := openFile(activePath(s.dir, name), os.O_RDWR); err == nil {
-				giveBack(f)
-				f.Close()
-			}
-			l.streams[e.Name()+"/"+name] = s
-		}
-	}
-	l.totalDue = true
 }
 
 func (l *Logger) sorted() []*stream {

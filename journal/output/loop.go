@@ -111,6 +111,9 @@ func (l *Logger) timers() {
 	if l.totalDue {
 		l.trimTotal()
 	}
+	if l.packDue {
+		l.packNext(now)
+	}
 }
 
 // drainAll moves what every pipe holds now; a service that goes on writing

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,9 +41,22 @@ func childLogger() {
 	maxSize, _ := strconv.ParseInt(os.Getenv("OUTPUT_MAX_SIZE"), 10, 64)
 	maxFiles, _ := strconv.Atoi(os.Getenv("OUTPUT_MAX_FILES"))
 	tick, _ := time.ParseDuration(os.Getenv("OUTPUT_TICK"))
-	o := Options{Tick: tick}
+	o := Options{Tick: tick, Tally: os.Getenv("OUTPUT_TALLY")}
+	if to := os.Getenv("OUTPUT_EVENTS"); to != "" {
+		f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			panic(err)
+		}
+		o.Event = func(e Event) {
+			b, _ := json.Marshal(e)
+			f.Write(append(b, '\n'))
+		}
+	}
+	var mu sync.Mutex // the compressor makes steps too
 	if k > 0 {
 		o.step = func(string) {
+			mu.Lock()
+			defer mu.Unlock()
 			if k--; k == 0 {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
@@ -53,8 +67,16 @@ func childLogger() {
 	if err != nil {
 		panic(err)
 	}
+	set := Settings{MaxSize: maxSize, MaxFiles: maxFiles, OnFull: os.Getenv("OUTPUT_ON_FULL")}
+	if os.Getenv("OUTPUT_COMPRESS") != "" {
+		set.Compress = CompressGzip
+		go finishCompressed(l)
+	}
+	if os.Getenv("OUTPUT_FINISH_IDLE") != "" {
+		l.opts.Drained = func(string, string) { go l.Finish(context.Background()) }
+	}
 	for i := range pipes {
-		if err := l.Attach(fmt.Sprintf("s%d", i), instA, Stdout, 3+i, Settings{MaxSize: maxSize, MaxFiles: maxFiles}); err != nil {
+		if err := l.Attach(fmt.Sprintf("s%d", i), instA, Stdout, 3+i, set); err != nil {
 			panic(err)
 		}
 	}
@@ -64,6 +86,38 @@ func childLogger() {
 	if err := l.Run(context.Background()); err != nil {
 		panic(err)
 	}
+}
+
+// finishCompressed ends a logger when its first pipe is empty and all that is
+// closed is compressed.
+func finishCompressed(l *Logger) {
+	for done := false; !done; time.Sleep(time.Millisecond) {
+		asked := make(chan bool, 1)
+		if l.do(func() { asked <- l.idleCompressed() }) != nil {
+			return
+		}
+		done = <-asked
+	}
+	l.Finish(context.Background())
+}
+
+func (l *Logger) idleCompressed() bool {
+	if l.packing || l.packDue {
+		return false
+	}
+	for _, p := range l.pipes {
+		if n, err := unix.IoctlGetInt(p.fd, unix.TIOCINQ); err != nil || n > 0 {
+			return false
+		}
+	}
+	for _, s := range l.streams {
+		for _, c := range s.closed {
+			if c.plain {
+				return false
+			}
+		}
+	}
+	return len(l.streams) > 0
 }
 
 func startChild(t testing.TB, dir string, pipes []*os.File, env ...string) *exec.Cmd {
@@ -188,6 +242,9 @@ func text(t testing.TB, dir, service, stream string) []byte {
 	var all []byte
 	for _, n := range y.closed {
 		b, err := os.ReadFile(closedPath(folder, stream, n))
+		if os.IsNotExist(err) {
+			b, err = gunzip(t, packedPath(folder, stream, n)), nil
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

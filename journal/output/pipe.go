@@ -12,8 +12,7 @@ const (
 	turnBytes = 1 << 20
 	// pipeMax is the size a busy pipe grows to: what the kernel allows anyone.
 	pipeMax = 1 << 20
-	// gapEvery bounds how long a gap is counted before it is told, and with
-	// it what a SIGKILL of the logger can leave uncounted.
+	// gapEvery bounds how long a gap is counted before it is told.
 	gapEvery = 10 * time.Second
 )
 
@@ -29,6 +28,7 @@ type pipe struct {
 	waiting  bool // taken out of the poll set until its stream's next try
 	gap      *Gap
 	gapSince time.Time
+	slot     int // of the gap in the tally; -1 none
 }
 
 // take moves up to budget bytes from the pipe to the active segment. It ends
@@ -143,6 +143,7 @@ func (l *Logger) discard(p *pipe, budget int64) (moved int64, eof bool) {
 		p.s.trouble.refused += int64(n)
 		p.s.cut = true
 		moved += int64(n)
+		l.tally.put(p)
 	}
 	return moved, false
 }
@@ -152,6 +153,7 @@ func (l *Logger) flushGap(p *pipe) {
 	if p.gap != nil {
 		l.emit(KindGap, p.s.service, *p.gap)
 		p.gap = nil
+		l.tally.clear(p)
 	}
 }
 

@@ -44,7 +44,7 @@ type Line struct {
 	Partial bool `json:"partial,omitempty"`
 }
 
-// Skip tells of segments between the cursor and the first line that are gone.
+// Skip tells of segments that are gone or, compressed ones, damaged.
 type Skip struct {
 	Stream   string `json:"stream"`
 	Segments uint64 `json:"segments"`

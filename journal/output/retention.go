@@ -3,8 +3,11 @@ package output
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // trim applies count and age to the closed segments of the stream.
@@ -45,8 +48,8 @@ func (s *stream) remove(n int, why string) {
 	s.l.emit(KindTrimmed, s.service, t)
 	s.l.step("trim told")
 	for _, c := range gone {
-		err := os.Remove(closedPath(s.dir, s.name, c.n))
-		if err != nil && !os.IsNotExist(err) {
+		err := removeSegment(s.dir, s.name, c.n)
+		if err != nil {
 			s.l.emit(KindPressed, s.service, Pressed{What: "disk", Limit: fmt.Sprintf("cannot trim output: %v", err)})
 			continue
 		}
@@ -55,6 +58,16 @@ func (s *stream) remove(n int, why string) {
 		s.l.step("index removed")
 	}
 	s.closed = slices.Clone(s.closed[n:])
+}
+
+// removeSegment removes a closed segment in whatever form it is there.
+func removeSegment(dir, stream string, n uint64) error {
+	for _, path := range []string{closedPath(dir, stream, n), packedPath(dir, stream, n)} {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweep applies what depends on time, to all streams.
@@ -72,7 +85,35 @@ func (l *Logger) sweep(now time.Time) {
 		}
 		s.trim()
 	}
-	l.totalDue = true
+	l.limitTotal() // it may have been made larger or smaller
+	l.totalDue, l.packDue = true, true
+}
+
+// limitTotal takes the lesser of max_total and half of the file system, which
+// others need too.
+func (l *Logger) limitTotal() {
+	limit := l.opts.MaxTotal
+	var fs unix.Statfs_t
+	if limit > 0 && unix.Statfs(existing(l.dir), &fs) == nil && fs.Blocks > 0 {
+		if half := int64(fs.Blocks) / 2 * fs.Bsize; half < limit {
+			limit = half
+		}
+	}
+	if limit != l.maxTotal && limit < l.opts.MaxTotal && l.opts.Lowered != nil {
+		l.opts.Lowered(limit)
+	}
+	l.maxTotal = limit
+}
+
+// existing is the folder, or the nearest one above it that is there: the
+// output folder is made with the first byte.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // trimTotal removes the oldest closed segments of all services until they fit
@@ -80,7 +121,7 @@ func (l *Logger) sweep(now time.Time) {
 // nobody writes to; those in use stay, each bounded by its max_size.
 func (l *Logger) trimTotal() {
 	l.totalDue = false
-	if l.opts.MaxTotal <= 0 {
+	if l.maxTotal <= 0 {
 		return
 	}
 	streams := l.sorted()
@@ -91,7 +132,7 @@ func (l *Logger) trimTotal() {
 			sum += c.total
 		}
 	}
-	for sum > l.opts.MaxTotal {
+	for sum > l.maxTotal {
 		s := oldestClosed(streams)
 		if s == nil {
 			if s = l.retire(streams); s == nil {
@@ -100,7 +141,7 @@ func (l *Logger) trimTotal() {
 		}
 		// One event for all that this stream gives before another is older.
 		n := 0
-		for n < len(s.closed) && sum > l.opts.MaxTotal && !olderElsewhere(streams, s, s.closed[n].newest) {
+		for n < len(s.closed) && sum > l.maxTotal && !olderElsewhere(streams, s, s.closed[n].newest) {
 			sum -= s.closed[n].total
 			n++
 		}
@@ -147,7 +188,7 @@ func (l *Logger) retire(streams []*stream) *stream {
 		return nil
 	}
 	pick.closed = append(pick.closed, closedSegment{
-		n: pick.n, text: pick.size, total: pick.size + pick.idxSize, newest: silent,
+		n: pick.n, text: pick.size, total: pick.size + pick.idxSize, newest: silent, plain: true,
 	})
 	pick.n++
 	pick.size, pick.idxSize = 0, 0

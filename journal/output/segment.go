@@ -2,6 +2,7 @@ package output
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -11,12 +12,19 @@ import (
 // appended later belongs to the next call.
 type segment struct {
 	n      uint64
-	log    *os.File // nil for an active segment without a file yet
+	log    segmentText // nil for an active segment without a file yet
 	size   int64
 	sealed bool // closed for writing when opened
 	newest time.Time
 	idx    *index
 	idxF   *os.File
+}
+
+// segmentText is the text of a segment: a plain file or a compressed one.
+type segmentText interface {
+	io.ReaderAt
+	io.Closer
+	Stat() (os.FileInfo, error) // of the file
 }
 
 func (g *segment) close() {
@@ -39,6 +47,16 @@ func openSegment(dir, stream string, n uint64) (*segment, error) {
 		f, err := openRegular(closedPath(dir, stream, n))
 		if err == nil {
 			return newSegment(dir, stream, n, f, true)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		p, err := openPacked(packedPath(dir, stream, n))
+		if err == nil {
+			return newPackedSegment(dir, stream, n, p)
+		}
+		if errors.Is(err, errDamaged) {
+			return nil, errGone // counted by the reader as skipped
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -72,6 +90,17 @@ func openSegment(dir, stream string, n uint64) (*segment, error) {
 		}
 	}
 	return nil, errGone
+}
+
+func newPackedSegment(dir, stream string, n uint64, p *packedText) (*segment, error) {
+	st, err := p.Stat()
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	g := &segment{n: n, log: p, size: p.size, sealed: true, newest: st.ModTime()}
+	g.idx, g.idxF = openIndex(indexPath(dir, stream, n))
+	return g, nil
 }
 
 // newSegment takes the size of the text before it looks at the index: entries

@@ -20,6 +20,12 @@ const (
 	OnFullDrop  = "drop"
 )
 
+// How closed segments are kept.
+const (
+	CompressNone = "none"
+	CompressGzip = "gzip"
+)
+
 // Settings say how the output of one service is kept. They travel as JSON and
 // may change while the service runs.
 type Settings struct {
@@ -38,7 +44,8 @@ type Settings struct {
 	MaxAge time.Duration `json:"max_age"`
 	// OnFull is "block" (also the empty string) or "drop".
 	OnFull string `json:"on_full"`
-	// Compress is accepted and not acted on: segments stay plain text.
+	// Compress is "none" (also the empty string) or "gzip", for closed segments.
+	// What is compressed already stays so.
 	Compress string `json:"compress"`
 }
 
@@ -46,7 +53,7 @@ type Settings struct {
 func DefaultSettings() Settings {
 	return Settings{
 		Capture: true, MaxSize: defaultMaxSize, MaxFiles: defaultMaxFiles,
-		OnFull: OnFullBlock, Compress: "none",
+		OnFull: OnFullBlock, Compress: CompressNone,
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 	// thousand services of one line each do not hold a gigabyte.
 	reserveMin = 64 << 10
 	reserveMax = 1 << 20
+	// A stream that fills segments faster than this gets no space reserved:
+	// reserveMax would last it milliseconds, and writing into reserved space
+	// halves what a journaling file system takes.
+	reserveFast = time.Second
 	// indexReserve is 400 entries: the index of the batches that fit into the
 	// space reserved for the text, more or less.
 	indexReserve = 16 << 10
@@ -44,6 +48,7 @@ type stream struct {
 	idxSpace int64
 	last     mark      // newest entry of the index, if idxSize > 0
 	first    time.Time // when the segment's first byte came; zero if empty
+	busy     bool      // the segment before was full within reserveFast
 	fullAt   int64     // size at which the segment was found full; -1 before
 	cut      bool      // bytes were dropped since the last one written
 	closed   []closedSegment
@@ -225,6 +230,9 @@ func giveBack(f *os.File) {
 
 // reserveText keeps space ahead of the text.
 func (s *stream) reserveText() {
+	if s.busy {
+		return
+	}
 	step := min(max(s.size, reserveMin), reserveMax)
 	if s.reserved-s.size < step/2 {
 		from := max(s.reserved, s.size)
@@ -278,15 +286,17 @@ func (s *stream) rotate() error {
 	}
 	s.l.step("segment renamed")
 	s.closed = append(s.closed, closedSegment{
-		n: s.n, text: s.size, total: s.size + s.idxSize, newest: s.l.wall(),
+		n: s.n, text: s.size, total: s.size + s.idxSize, newest: s.l.wall(), plain: true,
 	})
 	s.l.syncLater(s.service, s.log, s.idx)
 	s.log, s.idx = nil, nil
+	s.busy = s.size >= reserveMax && s.l.wall().Sub(s.first) < reserveFast
 	s.n++
 	s.size, s.idxSize = 0, 0
 	err := s.openFiles()
 	s.trim()
-	s.l.totalDue = true
+	s.l.trimTotal()                        // many segments may close in one turn
+	s.l.totalDue, s.l.packDue = true, true // and the new one counts when it has grown
 	return err
 }
 

@@ -81,6 +81,9 @@ func sincePosition(ctx context.Context, folder, stream string, y layout, t time.
 	n := y.active()
 	for _, c := range y.closed {
 		st, err := os.Lstat(closedPath(folder, stream, c))
+		if err != nil {
+			st, err = os.Lstat(packedPath(folder, stream, c))
+		}
 		if err == nil && !st.ModTime().Before(t) {
 			n = c
 			break

@@ -69,7 +69,11 @@ func (t *tape) next(ctx context.Context) (*piece, error) {
 			}
 		}
 		if t.pos.Offset < t.stop() {
-			return t.read()
+			p, err := t.read()
+			if p != nil || err != nil || t.held {
+				return p, err
+			}
+			continue // it is shorter than it was
 		}
 		if !t.seg.sealed || t.end >= 0 {
 			return nil, nil
@@ -197,7 +201,7 @@ func (t *tape) read() (*piece, error) {
 			break
 		}
 	}
-	if len(data) == 0 { // the file shrank under us
+	if len(data) == 0 { // the file shrank under us, or is damaged from here on
 		t.seg.size = t.pos.Offset
 		return nil, nil
 	}
@@ -270,8 +274,16 @@ func (t *tape) window(want int64) ([]byte, error) {
 	copy(b, t.buf[skip:])
 	n, err := t.seg.log.ReadAt(b[have:], t.pos.Offset+have)
 	t.buf, t.bufOff = b[:have+int64(n)], t.pos.Offset
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		err = nil
+	case errors.Is(err, errDamaged):
+		// The rest of a compressed segment cannot be read, and the next one can.
+		// It counts when the position has come to the damage, and so once.
+		if err = nil; len(t.buf) == 0 {
+			t.skipped++
+			t.seg.size = t.pos.Offset
+		}
 	}
 	return t.buf, err
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"supd/journal/event"
 )
@@ -22,8 +23,25 @@ func Line(r event.Record) string {
 	if service == "" {
 		service = "-"
 	}
-	line := fmt.Sprintf("%s %6d %-16s %-20s %s", r.Time.Format(TimeFormat), r.Seq, service, r.Kind, Text(r))
-	return clean(strings.TrimRight(line, " "))
+	// Not Sprintf: a timeline may have millions of lines.
+	b := make([]byte, 0, 160)
+	b = append(r.Time.AppendFormat(b, TimeFormat), ' ')
+	number := strconv.FormatUint(uint64(r.Seq), 10)
+	b = append(padded(b, 6-len(number)), number...)
+	b = append(b, ' ')
+	b = append(b, service...)
+	b = append(padded(b, 16-utf8.RuneCountInString(service)), ' ')
+	b = append(b, r.Kind...)
+	b = append(padded(b, 20-len(r.Kind)), ' ')
+	b = append(b, Text(r)...)
+	return clean(strings.TrimRight(string(b), " "))
+}
+
+func padded(b []byte, n int) []byte {
+	for range n {
+		b = append(b, ' ')
+	}
+	return b
 }
 
 // Text is what a record says, in a few words; empty where its kind says all.
@@ -339,6 +357,13 @@ func spacedBefore(s string) string {
 
 // clean replaces what could steer a terminal or break the line.
 func clean(s string) string {
+	harmless := true
+	for i := range len(s) {
+		harmless = harmless && s[i] >= ' ' && s[i] < 0x7f
+	}
+	if harmless {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '·'

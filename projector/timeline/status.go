@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"supd/journal/event"
 	"supd/projector"
@@ -54,13 +55,13 @@ func reason(v *projector.Service) *string {
 	case v.Instance != nil && v.Instance.Stop != nil:
 		text = fmt.Sprintf("%s sent because of %s", v.Instance.Stop.Signal, v.Instance.Stop.Reason)
 	case v.Tree != nil:
-		text = "ending what its main process left behind"
+		text = "ending what its main process left behind" + daemonized(v, true)
 	case v.Phase == event.PhaseBackoff && v.Failure != nil:
 		text = v.Failure.Text()
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil && !v.LastExit.Ran:
 		text = v.LastExit.FailureText()
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil:
-		text = ExitText(v.LastExit.Code, v.LastExit.Signal)
+		text = ExitText(v.LastExit.Code, v.LastExit.Signal) + daemonized(v, false)
 	case v.Phase == event.PhaseExited:
 		text = "completed"
 	}
@@ -68,6 +69,26 @@ func reason(v *projector.Service) *string {
 		return nil
 	}
 	return &text
+}
+
+// daemonHint is what to do about a program that goes into the background.
+const daemonHint = "hint: did it go into the background? It must run in the foreground: look for an option such as --foreground, or set restart = \"on-failure\""
+
+// daemonTime is how soon a program that goes into the background has ended.
+const daemonTime = time.Second
+
+// daemonized guesses that a program went into the background: its first
+// process ended well and unasked, at once or with others left behind, and is
+// started again and again in vain.
+func daemonized(v *projector.Service, leftovers bool) string {
+	x := v.LastExit
+	if x == nil || !x.Ran || x.Stop != "" || x.Code == nil || *x.Code != 0 || v.Spec.Restart != event.RestartAlways {
+		return ""
+	}
+	if !leftovers && time.Duration(x.Uptime) >= daemonTime {
+		return ""
+	}
+	return "; " + daemonHint
 }
 
 // ExitText says how something ended: "exit 1", "SIGKILL", "unknown".

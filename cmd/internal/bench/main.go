@@ -13,11 +13,24 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"supd/cmd/internal/bench/bigjournal"
 )
 
 func main() {
-	bin := flag.String("bin", "", "`folder` with supd, supctl and beacon")
+	bin := flag.String("bin", "", "`folder` with supd, supctl, supreplay and beacon")
+	journal := flag.String("journal", "", "only write a journal below this `folder`, to try supreplay on")
+	records := flag.Int("records", 1_000_000, "how many records it has")
 	flag.Parse()
+	if *journal != "" {
+		n, err := bigjournal.Write(*journal, *records)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		fmt.Println(n, "records")
+		return
+	}
 	if *bin == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "bench is called by scripts/bench")
 		os.Exit(2)
@@ -47,7 +60,7 @@ func print(machine string, rows []row) {
 // is returned with it.
 func measure(bin string) ([]row, error) {
 	var rows []row
-	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty, ticking} {
+	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty, ticking, replays} {
 		more, err := m(bin)
 		rows = append(rows, more...)
 		if err != nil {

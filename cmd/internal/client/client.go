@@ -35,6 +35,7 @@ type Options struct {
 	Name    string        // shown to administrators of the server
 	Connect time.Duration // how long to try at first, while an engine starts; 0: 5 s
 	Gone    time.Duration // how long nobody may hold the socket before waiting calls fail; 0: 10 s
+	Network Network       // how to connect where the socket is a URL
 }
 
 // Client is one connection to supd that comes back by itself. It is safe for
@@ -51,7 +52,8 @@ type Client struct {
 	denied    chan struct{} // closed and replaced at each permission violation
 }
 
-// Dial connects to the socket. Where nobody listens it fails at once; where
+// Dial connects to the socket, a unix socket's path or the URL of a supd on the
+// network: tls://HOST:PORT, or nats://HOST:PORT on the loopback. Where nobody listens it fails at once; where
 // the engine is just starting it tries until opts.Connect or ctx is over. The
 // error is an *Error.
 func Dial(ctx context.Context, socket string, opts Options) (*Client, error) {
@@ -64,6 +66,13 @@ func Dial(ctx context.Context, socket string, opts Options) (*Client, error) {
 	c := &Client{
 		socket: socket, opts: opts, dialer: &dialer{socket: socket, timeout: dialTimeout},
 		gone: opts.Gone, reconnect: make(chan struct{}), denied: make(chan struct{}),
+	}
+	var err error
+	if c.dialer.remote, err = opts.Network.remote(socket); err != nil {
+		return nil, &Error{
+			Op: "connect to " + socket, Kind: ErrNotPermitted, Cause: err,
+			Hint: "the network needs --nkey, and --tlsca unless this machine trusts the certificate; see supctl --help",
+		}
 	}
 	until := time.Now().Add(opts.Connect)
 	for {
@@ -87,7 +96,11 @@ func Dial(ctx context.Context, socket string, opts Options) (*Client, error) {
 
 func (c *Client) connect() (*nats.Conn, error) {
 	token := rand.Text()
-	return nats.Connect("nats://127.0.0.1", // never looked up: the dialer knows the socket
+	url, opts := "nats://127.0.0.1", []nats.Option{} // never looked up: the dialer knows the socket
+	if r := c.dialer.remote; r != nil {
+		url, opts = c.socket, r.options
+	}
+	return nats.Connect(url, append(opts,
 		nats.SetCustomDialer(c.dialer),
 		nats.Name(c.opts.Name),
 		nats.UserInfo(token, ""),
@@ -104,7 +117,7 @@ func (c *Client) connect() (*nats.Conn, error) {
 				c.signal(&c.denied)
 			}
 		}),
-	)
+	)...)
 }
 
 // Close ends the connection.

@@ -16,10 +16,11 @@ import (
 // maxGreeting bounds the first line of the bridge, in bytes.
 const maxGreeting = 16 << 10
 
-// dialer connects over the unix socket and reads what the bridge says about
+// dialer connects over the unix socket, or the network, and reads what the bridge says about
 // node and actor before nats.go does, which has no place for it.
 type dialer struct {
 	socket  string
+	remote  *remote // nil: socket is a unix socket's path
 	timeout time.Duration
 
 	mu        sync.Mutex
@@ -28,9 +29,13 @@ type dialer struct {
 	goneSince time.Time // nobody has held the socket since; zero: somebody does
 }
 
-// Dial implements nats.CustomDialer; network and address are nats.go's idea.
-func (d *dialer) Dial(string, string) (net.Conn, error) {
-	conn, info, err := d.dial()
+// Dial implements nats.CustomDialer; for the socket, network and address are
+// nats.go's idea.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	if d.remote == nil {
+		network, address = "unix", d.socket
+	}
+	conn, info, err := d.dial(network, address)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.err = err
@@ -45,8 +50,8 @@ func (d *dialer) Dial(string, string) (net.Conn, error) {
 	return conn, err
 }
 
-func (d *dialer) dial() (net.Conn, wire.Info, error) {
-	conn, err := net.DialTimeout("unix", d.socket, d.timeout)
+func (d *dialer) dial(network, address string) (net.Conn, wire.Info, error) {
+	conn, err := net.DialTimeout(network, address, d.timeout)
 	if err != nil {
 		return nil, wire.Info{}, err
 	}
@@ -59,11 +64,18 @@ func (d *dialer) dial() (net.Conn, wire.Info, error) {
 	if err != nil {
 		conn.Close()
 		if errors.Is(err, bufio.ErrBufferFull) {
-			err = errors.New("what listens there is not supd")
+			err = errNotSupd
 		}
 		return nil, wire.Info{}, fmt.Errorf("cannot read the greeting: %w", err)
 	}
 	info, err := parseGreeting(line)
+	switch {
+	case err != nil:
+	case d.remote != nil:
+		info.Actor = d.remote.actor // it is not told before we prove it
+	case info.Actor == "":
+		err = errNotSupd
+	}
 	if err != nil {
 		conn.Close()
 		return nil, wire.Info{}, err
@@ -75,13 +87,15 @@ func (d *dialer) dial() (net.Conn, wire.Info, error) {
 	return &greeted{Conn: conn, first: bytes.NewReader(bytes.Clone(line)), rest: r}, info, nil
 }
 
+var errNotSupd = errors.New("what listens there is not supd")
+
 func parseGreeting(line []byte) (wire.Info, error) {
 	body, ok := bytes.CutPrefix(line, []byte("INFO "))
 	var greeting struct {
 		Supd wire.Info `json:"supd"`
 	}
-	if !ok || json.Unmarshal(body, &greeting) != nil || greeting.Supd.Node == "" || greeting.Supd.Actor == "" {
-		return wire.Info{}, errors.New("what listens there is not supd")
+	if !ok || json.Unmarshal(body, &greeting) != nil || greeting.Supd.Node == "" {
+		return wire.Info{}, errNotSupd
 	}
 	return greeting.Supd, nil
 }

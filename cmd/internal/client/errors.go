@@ -1,11 +1,14 @@
 package client
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
+
+	"github.com/nats-io/nats.go"
 
 	"supd/journal/control/wire"
 	"supd/journal/event"
@@ -51,6 +54,10 @@ func connectError(socket string, err error) *Error {
 	switch {
 	case code == wire.RefusedDenied:
 		e.Kind, e.Cause, e.Hint = ErrNotPermitted, errors.New(reason), "run supctl as root or as the user that runs supd"
+	case errors.Is(err, nats.ErrAuthorization):
+		e.Kind, e.Cause, e.Hint = ErrNotPermitted, errors.New("supd does not take this key"), "add its public key to listen.nkeys and apply; supd's own log says more"
+	case untrusted(err):
+		e.Cause, e.Hint = err, "name the authority that signed supd's certificate with --tlsca"
 	case code == wire.RefusedBusy:
 		e.Kind, e.Cause, e.Hint = ErrBusy, errors.New(reason), "try again when other clients have ended"
 	case code != "":
@@ -75,7 +82,13 @@ func gone(err error) bool {
 // final tells whether trying to connect again is useless.
 func final(err error) bool {
 	code, _ := refusalOf(err)
-	return gone(err) || errors.Is(err, fs.ErrPermission) || code != "" && code != wire.RefusedClosing
+	return gone(err) || untrusted(err) || errors.Is(err, nats.ErrAuthorization) || errors.Is(err, fs.ErrPermission) || code != "" && code != wire.RefusedClosing
+}
+
+// untrusted tells whether what listens there could not prove to be our supd.
+func untrusted(err error) bool {
+	var bad *tls.CertificateVerificationError
+	return errors.As(err, &bad)
 }
 
 // refusalOf reads the bridge's reason out of what nats.go made of it.

@@ -171,12 +171,26 @@ func (l *loader) candidates(s *settings, program string, env environment) []stri
 			}
 		}
 	}
+	unusable := ""
 	for _, p := range paths {
-		if info, err := l.host.stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		info, err := l.host.stat(p)
+		switch {
+		case err != nil:
+		case info.Mode().IsRegular() && info.Mode()&0o111 != 0:
 			return paths
+		case unusable == "":
+			unusable = p
 		}
 	}
-	l.warning(s.at["command"], "", "program not found (yet): `%s`", s.words[0].written)
+	at, written := s.at["command"], s.words[0].written
+	switch info, err := l.host.stat(unusable); {
+	case unusable == "":
+		l.warning(at, "", "program not found (yet): `%s`", written)
+	case err == nil && info.IsDir():
+		l.warning(at, "", "program is a folder: `%s`", unusable)
+	default:
+		l.warning(at, "chmod +x "+unusable, "program is not executable (yet): `%s`", unusable)
+	}
 	return paths
 }
 

@@ -55,7 +55,6 @@ func TestProblems(t *testing.T) {
 		"path empty":        {"output.directory = ''", "1:20: `output.directory` must not be empty"},
 		"path with NUL":     {"output.directory = \"a\\u0000b\"", "1:20: `output.directory` holds a NUL byte"},
 		"concurrency":       {"start.concurrency = 0", "1:21: `start.concurrency` must be from 1 to 1024, not 0"},
-		"listen":            {"listen.address = ':1'", "1:1: `listen` is not supported by this version of supd yet: remove it"},
 		"start burst":       {"[start]\nburst = 1", "2:1: `start.burst` is not supported by this version of supd yet: remove it"},
 		"defaults command":  {defaultsOf("command = 'app'"), "2:1: `command` belongs to one service, not to [defaults]"},
 		"defaults count":    {defaultsOf("count = 2"), "2:1: `count` belongs to one service, not to [defaults]"},
@@ -75,7 +74,7 @@ func TestProblems(t *testing.T) {
 		"program empty":    {"[service.web]\ncommand = ['', 'x']", "2:11: `command` must name a program, and its first word is empty"},
 		"argument long":    {"[service.web]\ncommand = ['app', '" + long + "']", "2:11: `command` has an argument that is longer than the kernel takes (128 KiB)"},
 		"program missing":  {"[service.web]\ncommand = 'absent --x'", "2:11: warning: program not found (yet): `absent`"},
-		"not executable":   {"[service.web]\ncommand = '/usr/bin/data'", "2:11: warning: program not found (yet): `/usr/bin/data`"},
+		"not executable":   {"[service.web]\ncommand = '/usr/bin/data'", "2:11: warning: program is not executable (yet): `/usr/bin/data`"},
 		"single quote":     {commandLine(`app "a' `), "2:11: `command`: a double quote is not closed"},
 		"double quote":     {commandLine(`app 'a" `), "2:11: `command`: a single quote is not closed"},
 		"backslash":        {commandLine(`app \`), "2:11: `command`: a backslash at the end escapes nothing"},
@@ -172,9 +171,8 @@ func TestNotBuilt(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"type = 'oneshot'":         "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
-		"remain = true":            "3:10: `remain = true` is not supported by this version of supd yet: remove it",
-		"output.compress = 'gzip'": "3:19: `output.compress = \"gzip\"` is not supported by this version of supd yet: remove it",
+		"type = 'oneshot'": "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
+		"remain = true":    "3:10: `remain = true` is not supported by this version of supd yet: remove it",
 	} {
 		_, problems := loadText(service(text))
 		if d := cmp.Diff("/etc/supd/supd.toml:"+want+"\n", Format(problems)); d != "" {
@@ -189,6 +187,7 @@ func TestHints(t *testing.T) {
 		service("restrat = 'never'"): "did you mean `restart`?",
 		service("stop.sginal = 'X'"): "did you mean `stop.signal`?",
 		service("timeout = '5s'"):    "did you mean `stop.timeout`?",
+		service("stop.timeout = 5"):  `write the unit too: "5s"`,
 		service("xyzzy = 1"):         "",
 		"[sevice.web]\ncommand=''":   "did you mean `service`?",
 		"user = 'x'":                 "what belongs to one service goes below [service.NAME], what belongs to all below [defaults]",

@@ -1,14 +1,18 @@
 package config
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"supd/journal/event"
 )
@@ -30,6 +34,25 @@ type Host struct {
 	// their own. Go raises the soft RLIMIT_NOFILE before main runs, so the
 	// caller has to know the original.
 	Limits []event.LaunchLimit
+
+	Now    func() time.Time                        // to look at certificates with; nil: not looked at
+	Lookup func(name string) ([]netip.Addr, error) // resolves the name of a listen.address; nil: cannot
+}
+
+func (h Host) now() time.Time {
+	if h.Now == nil {
+		return time.Time{}
+	}
+	return h.Now()
+}
+
+// lookupTime bounds how long a configuration waits for a name server.
+const lookupTime = 3 * time.Second
+
+func resolveName(name string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 }
 
 // ThisHost describes the machine and process it runs in. limits become
@@ -56,6 +79,8 @@ func ThisHost(limits []event.LaunchLimit) (Host, error) {
 		GID:       uint32(os.Getegid()),
 		CPUs:      runtime.NumCPU(),
 		Limits:    limits,
+		Now:       time.Now,
+		Lookup:    resolveName,
 	}
 	for _, g := range groups {
 		h.Groups = append(h.Groups, uint32(g))

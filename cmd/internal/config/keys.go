@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supd/cmd/internal/spelling"
 	"supd/journal/event"
 )
 
@@ -23,7 +24,7 @@ var merged = map[string]bool{"include": true, "defaults": true, "service": true}
 // rootKeys are the keys of a file.
 func (l *loader) rootKeys() []key {
 	s := l.set
-	return []key{
+	keys := []key{
 		{"include", l.checkInclude},
 
 		{"supd.node", node(&s.Supd.Node)},
@@ -34,8 +35,6 @@ func (l *loader) rootKeys() []key {
 		{"control.mode", octal(&s.Control.Mode)},
 		{"control.admin_group", groupID(&s.Control.AdminGroup, &s.Control.AdminGID)},
 		{"control.read_group", groupID(&s.Control.ReadGroup, &s.Control.ReadGID)},
-
-		{"listen", notBuilt},
 
 		{"journal.sync", oneOf(&s.Journal.Sync, "always", "interval")},
 		{"journal.max_records", integer(&s.Journal.MaxRecords, 1000, math.MaxInt64)},
@@ -53,6 +52,7 @@ func (l *loader) rootKeys() []key {
 		{"defaults", l.readDefaults},
 		{"service", l.readServices},
 	}
+	return append(keys, l.listenKeys()...)
 }
 
 // builtin are the values of a file that sets nothing.
@@ -105,7 +105,7 @@ func serviceKeys(s *settings) []key {
 		{"output.max_files", integer(&p.Output.MaxFiles, 1, 100_000)},
 		{"output.max_age", duration(&p.Output.MaxAge)},
 		{"output.on_full", oneOf(&p.Output.OnFull, "block", "drop")},
-		{"output.compress", builtOnly(&p.Output.Compress, "none", "gzip")},
+		{"output.compress", oneOf(&p.Output.Compress, "none", "gzip")},
 
 		{"limits.memory", notBuilt},
 		{"limits.cpu_quota", notBuilt},
@@ -206,9 +206,21 @@ func (l *loader) unknown(f *field, section, prefix string, keys []key) {
 			hint = "did you mean `" + k.name + "`?"
 		}
 	}
-	if n := nearest(f.name, near); n != "" {
+	known := func(name string) bool {
+		k, isGroup := lookup(keys, name)
+		return k != nil || isGroup
+	}
+	words := foreign
+	if section == "" {
+		words = foreignTables
+	}
+	k, isGroup := lookup(serviceKeys(&settings{}), f.name)
+	switch n := spelling.Nearest(f.name, near); {
+	case foreignHint(words, f.name, known) != "":
+		hint = foreignHint(words, f.name, known)
+	case n != "":
 		hint = "did you mean `" + prefix + n + "`?"
-	} else if k, isGroup := lookup(serviceKeys(&settings{}), f.name); section == "" && prefix == "" && (k != nil || isGroup) {
+	case section == "" && prefix == "" && (k != nil || isGroup):
 		hint = "what belongs to one service goes below [service.NAME], what belongs to all below [defaults]"
 	}
 	where := ""

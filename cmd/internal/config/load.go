@@ -33,6 +33,7 @@ func Load(path string, host Host) (*Set, []Problem) {
 	for _, t := range trees {
 		l.decode(t, "", "", keys, found)
 	}
+	l.checkListen(found)
 	for _, p := range l.pending {
 		l.service(p)
 	}
@@ -56,6 +57,8 @@ type loader struct {
 	sources []*source // configuration files
 	main    *source   // the one whose include counts
 	cut     bool      // a syntax error hides the rest of a file
+
+	listen struct{ open string } // an address off the loopback that supd would listen on
 
 	inherited map[string]string
 	defaults  *settings

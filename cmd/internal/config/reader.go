@@ -161,6 +161,10 @@ func duration(to *event.Duration) reader {
 			*to = 0
 			return
 		}
+		if c.v.kind == anInt {
+			c.wrong(fmt.Sprintf("write the unit too: %q", c.v.text+"s"), "must be a string, not %s", c.v.kind)
+			return
+		}
 		text(c)
 	}
 }

@@ -328,6 +328,9 @@ func (l *loader) instance(p pending, s *settings, launch event.Launch, replica *
 	}
 	launch.Env, launch.Args = env.list(), args
 	launch.Paths = l.candidates(s, args[0], env)
+	if slices.ContainsFunc(s.words[0].parts, func(p part) bool { return p.name != "" }) {
+		launch.Program = s.words[0].written
+	}
 	spec := s.spec
 	spec.Replica = replica
 	spec.Environment.Names = slices.Sorted(maps.Keys(env.explicit))

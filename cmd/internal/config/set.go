@@ -5,9 +5,10 @@ import "supd/journal/event"
 // Set is one resolved configuration. It encodes to JSON and back without
 // loss. It holds secrets: whoever writes it somewhere uses mode 0600.
 type Set struct {
-	Files    []event.ConfigFile `json:"files"` // absolute paths, in the order read; without environment files
+	Files    []event.ConfigFile `json:"files"` // plain SHA-256, not for records; absolute paths, in the order read; without environment files
 	Supd     Supd               `json:"supd"`
 	Control  Control            `json:"control"`
+	Listen   Listen             `json:"listen,omitzero"`
 	Journal  Journal            `json:"journal"`
 	Output   Output             `json:"output"`
 	Start    Start              `json:"start"`

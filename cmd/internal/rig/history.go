@@ -1,25 +1,37 @@
 package rig
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"supd/cmd/internal/schema"
 	"supd/journal/blocks"
 	"supd/journal/event"
 	"supd/projector"
 )
 
+// vocabulary is where the published schemas come from, seen from a package two
+// folders below cmd.
+const vocabulary = "../../../journal/event"
+
 // History is the journal as it lies on disk, after supd has ended.
 type History []event.Encoded
 
 // History reads the journal's files and checks that they are one unbroken
-// chain from the first record on.
+// chain from the first record on, each record as its kind's schema says.
 func (r *Rig) History() History {
 	r.t.Helper()
 	reader, err := blocks.Open(filepath.Join(r.State, "journal"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	schemas, err := schema.NewChecker(vocabulary)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -35,6 +47,9 @@ func (r *Rig) History() History {
 		}
 		if e.Record.Seq != event.Seq(len(h)+1) || e.Record.Prev != prev {
 			r.t.Fatalf("record %d follows record %d: seq or prev is wrong", e.Record.Seq, len(h))
+		}
+		if err := schemas.Check(e.Bytes); err != nil {
+			r.t.Fatalf("record %d is not as published: %v", e.Record.Seq, err)
 		}
 		prev, h = e.Hash, append(h, e)
 	}
@@ -64,6 +79,14 @@ func Of[D event.Data](h History) []D {
 	return all
 }
 
+func gunzip(b []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
+}
+
 // Output is all that is kept of one stream of a service, oldest first.
 func (r *Rig) Output(service, stream string) string {
 	r.t.Helper()
@@ -73,7 +96,7 @@ func (r *Rig) Output(service, stream string) string {
 		r.t.Fatal(err)
 	}
 	number := func(path string) int {
-		n, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(path), stream+".log."))
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), stream+".log."), ".gz"))
 		if err != nil {
 			r.t.Fatalf("a strange file is in the output: %s", path)
 		}
@@ -83,6 +106,9 @@ func (r *Rig) Output(service, stream string) string {
 	var all strings.Builder
 	for _, path := range append(closed, filepath.Join(dir, stream+".log")) {
 		b, err := os.ReadFile(path)
+		if err == nil && strings.HasSuffix(path, ".gz") {
+			b, err = gunzip(b)
+		}
 		if err != nil && !os.IsNotExist(err) {
 			r.t.Fatal(err)
 		}

@@ -24,12 +24,19 @@ func (r *Rig) Logger() int { return r.part("logger") }
 // part finds a process of supd by its mode: the youngest, for one that is dying
 // may still be there.
 func (r *Rig) part(mode string) int {
-	var found Process
+	all := map[int]Process{}
 	for _, p := range Processes() {
-		if p.State == 'Z' || p.Start < found.Start {
+		if p.State == 'Z' {
 			continue
 		}
 		if args := p.Args(); len(args) > 1 && args[0] == "supd" && args[1] == mode && p.Getenv(envRig) == r.Dir {
+			all[p.PID] = p
+		}
+	}
+	var found Process
+	for _, p := range all {
+		// A child that has not executed anything yet still looks like its parent.
+		if _, copied := all[p.Parent]; !copied && p.Start >= found.Start {
 			found = p
 		}
 	}

@@ -43,9 +43,8 @@ func onLoopback(t *testing.T, socket string) string {
 	return "nats://" + l.Addr().String()
 }
 
-// TestNATSCommand: an auditor reads the journal of a running supd with the
-// official tool, and gets the very bytes that are on disk.
-func TestNATSCommand(t *testing.T) {
+func natsCommand(t *testing.T) string {
+	t.Helper()
 	binary := os.Getenv("SUPD_NATS_CLI")
 	if binary == "" {
 		binary, _ = exec.LookPath("nats")
@@ -53,6 +52,13 @@ func TestNATSCommand(t *testing.T) {
 	if binary == "" {
 		need(t, "the nats command, named by SUPD_NATS_CLI")
 	}
+	return binary
+}
+
+// TestNATSCommand: an auditor reads the journal of a running supd with the
+// official tool, and gets the very bytes that are on disk.
+func TestNATSCommand(t *testing.T) {
+	binary := natsCommand(t)
 	r := rig.New(t, webConfig)
 	r.Run()
 	r.Supctl("restart", "web").OK()

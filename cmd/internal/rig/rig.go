@@ -188,6 +188,11 @@ func (r *Rig) Supctl(args ...string) Result {
 	return r.Call(nil, args...)
 }
 
+// SupctlAt runs supctl with another socket, which may be a URL.
+func (r *Rig) SupctlAt(socket string, args ...string) Result {
+	return r.program(nil, r.Programs.Supctl, append(args, "--socket", socket)...)
+}
+
 // Supreplay runs supreplay on the state folder.
 func (r *Rig) Supreplay(args ...string) Result {
 	return r.program(nil, r.Programs.Supreplay, append(args, "--from", r.State)...)

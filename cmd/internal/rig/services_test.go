@@ -1,20 +1,16 @@
 package rig_test
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"supd/cmd/internal/rig"
 	"supd/journal/event"
@@ -27,114 +23,6 @@ func need(t *testing.T, what string) {
 		t.Fatalf("needs %s: run scripts/ci-packages", what)
 	}
 	t.Skipf("NOT RUN: needs %s: run scripts/ci-packages", what)
-}
-
-// daemon is a real service: where it is, how it runs, how to see that it works.
-type daemon struct {
-	name, program, user string
-	config              string // of supd
-	prepare             func(t *testing.T, dir string, port int, as *syscall.Credential)
-	serves              func(port int) error
-}
-
-// program finds a file by its pattern; the newest version if there are several.
-func program(pattern string) string {
-	found, err := filepath.Glob(pattern)
-	if err != nil || len(found) == 0 {
-		return ""
-	}
-	return found[len(found)-1]
-}
-
-func daemons() []daemon {
-	return []daemon{
-		{
-			name: "nginx", program: program("/usr/sbin/nginx"), user: "www-data", prepare: nginxConfig, serves: nginxServes,
-			config: `command = ["PROGRAM", "-e", "stderr", "-p", "FOLDER", "-c", "FOLDER/nginx.conf"]
-stop = { signal = "QUIT" }`,
-		},
-		{
-			name: "redis", program: program("/usr/bin/redis-server"), user: "redis", serves: redisServes,
-			config: `command = ["PROGRAM", "--bind", "127.0.0.1", "--port", "PORT", "--dir", "FOLDER", "--daemonize", "no"]`,
-		},
-		{
-			name: "postgres", program: program("/usr/lib/postgresql/*/bin/postgres"), user: "postgres",
-			prepare: postgresInit, serves: postgresServes,
-			config: `command = ["PROGRAM", "-D", "FOLDER/data", "-p", "PORT", "-k", "FOLDER", "-c", "listen_addresses=127.0.0.1"]
-stop = { signal = "INT", timeout = "30s" }`,
-		},
-	}
-}
-
-func nginxConfig(t *testing.T, dir string, port int, as *syscall.Credential) {
-	text := `daemon off;
-worker_processes 2;
-pid pid;
-error_log stderr notice;
-events {}
-http {
-	access_log off;
-	client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-	server { listen 127.0.0.1:` + strconv.Itoa(port) + `; location / { return 200 "it works"; } }
-}
-`
-	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func nginxServes(port int) error {
-	c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := c.Get("http://127.0.0.1:" + strconv.Itoa(port))
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err == nil && string(body) != "it works" {
-		err = fmt.Errorf("got %q", body)
-	}
-	return err
-}
-
-func redisServes(port int) error {
-	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), 2*time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return err
-	}
-	answer := make([]byte, 7)
-	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "+PONG\r\n" {
-		return fmt.Errorf("got %q, %w", answer, err)
-	}
-	return nil
-}
-
-func postgresInit(t *testing.T, dir string, _ int, as *syscall.Credential) {
-	ctx, cancel := context.WithTimeout(t.Context(), rig.Patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program("/usr/lib/postgresql/*/bin/initdb"), "-D", filepath.Join(dir, "data"), "-A", "trust", "--no-sync")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "LC_ALL=C.UTF-8")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
-}
-
-func postgresServes(port int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program("/usr/lib/postgresql/*/bin/psql"),
-		"-X", "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-U", "postgres", "-Atc", "select 6 * 7")
-	out, err := cmd.CombinedOutput()
-	if err == nil && strings.TrimSpace(string(out)) != "42" {
-		err = fmt.Errorf("got %q", out)
-	}
-	return err
 }
 
 func credential(t *testing.T, name string) *syscall.Credential {
@@ -183,12 +71,24 @@ func (d daemon) test(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d.prepare != nil {
-		d.prepare(t, folder, port, as)
+		d.prepare(t, folder, as)
 	}
-	settings := strings.NewReplacer("PROGRAM", d.program, "FOLDER", folder, "PORT", strconv.Itoa(port)).Replace(d.config)
+	fill := strings.NewReplacer("PROGRAM", d.program, "FOLDER", folder, "PORT", strconv.Itoa(port))
+	for name, text := range d.files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(fill.Replace(text)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings := fill.Replace(d.config)
 	r.Configure("[service." + d.name + "]\n" + settings + "\nuser = \"" + d.user + "\"\ndirectory = \"" + folder + "\"\n")
 	r.Run()
-	serves := func() { r.Until(d.name+" serves", func() bool { return d.serves(port) == nil }) }
+	serves := func() {
+		t.Helper()
+		var err error
+		if !rig.Wait(rig.Patience, func() bool { err = d.serves(port, folder); return err == nil }) {
+			t.Fatalf("%s does not serve: %v\n%s%s", d.name, err, r.Output(d.name, "stdout"), r.Output(d.name, "stderr"))
+		}
+	}
 	serves()
 	first := r.UntilPhase(d.name, event.PhaseRunning)
 	if st, err := os.Stat(fmt.Sprintf("/proc/%d", *first.PID)); err != nil || st.Sys().(*syscall.Stat_t).Uid != as.Uid {
@@ -206,14 +106,21 @@ func (d daemon) test(t *testing.T) {
 	if second.Restarts != 1 {
 		t.Errorf("after one SIGKILL it was restarted %d times: the port was still taken", second.Restarts)
 	}
+	if strings.Contains(d.config, "reload") {
+		r.Supctl("reload", d.name).OK()
+		serves()
+		if s := r.Status(d.name); *s.Instance != *second.Instance || *s.PID != *second.PID {
+			t.Errorf("the reload made another instance: %+v", s)
+		}
+	}
 	r.Kill(r.Engine())
 	r.Supctl("stop", d.name).OK()
-	if err := d.serves(port); err == nil {
+	if err := d.serves(port, folder); err == nil {
 		t.Error("it is stopped and still serves")
 	}
 	s := r.Status(d.name)
-	if s.State != event.PhaseStopped || s.LastExit == nil || s.LastExit.Code == nil || *s.LastExit.Code != 0 {
-		t.Errorf("stopped, it is %s, its exit was %+v\n%s", s.State, s.LastExit, r.Output(d.name, "stderr"))
+	if s.State != event.PhaseStopped || s.LastExit == nil || !d.mayEnd(s.LastExit.Code, s.LastExit.Signal) {
+		t.Errorf("stopped, it is %s, its exit was %+v, want %s\n%s", s.State, s.LastExit, d.ends, r.Output(d.name, "stderr"))
 	}
 	r.Supctl("start", d.name).OK()
 	serves()
@@ -233,8 +140,8 @@ func (d daemon) check(t *testing.T, h rig.History, killed string) {
 			}
 		}
 	}
-	if d.name == "nginx" && !swept {
-		t.Error("the workers of the killed nginx were not ended")
+	if d.workers && !swept {
+		t.Errorf("the workers of the killed %s were not ended", d.name)
 	}
 	for _, x := range rig.Of[event.InstanceExitedData](h) {
 		switch {
@@ -242,8 +149,20 @@ func (d daemon) check(t *testing.T, h rig.History, killed string) {
 			if x.Signal == nil || *x.Signal != event.Kill || x.Expected {
 				t.Errorf("the killed instance: %+v", x)
 			}
-		case x.Code == nil || *x.Code != 0 || !x.Expected:
+		case !d.mayEnd(x.Code, x.Signal) || !x.Expected:
 			t.Errorf("an instance that was asked to stop: %+v", x)
 		}
 	}
+}
+
+// mayEnd tells whether this is one of the ways in which it ends when asked to.
+func (d daemon) mayEnd(code *int, signal *string) bool {
+	how := "unknown"
+	switch {
+	case code != nil:
+		how = strconv.Itoa(*code)
+	case signal != nil:
+		how = *signal
+	}
+	return slices.Contains(strings.Fields(d.ends), how)
 }

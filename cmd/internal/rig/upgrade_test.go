@@ -52,7 +52,7 @@ func TestUpgrade(t *testing.T) {
 		engine := r.Engine()
 		r.Supctl("upgrade", r.Programs.Supd).OK()
 		if r.Keeper() != keeper || r.Engine() == engine {
-			t.Fatalf("keeper %d, engine %d: the keeper stays, its engine is another", r.Keeper(), r.Engine())
+			t.Fatalf("keeper %d was %d, engine %d was %d: the keeper stays, its engine is another", r.Keeper(), keeper, r.Engine(), engine)
 		}
 	}
 	var info event.Info

@@ -11,7 +11,8 @@
 // Descriptors: 0 /dev/null, 1 and 2 output, 3 gate (read end), 4 status (write
 // end), 5 launch block. 3 to 5 close on exec, so the end of file on the status
 // pipe after 'X' tells the keeper that the program runs. An engine or a logger
-// gets more, from 6, which the program finds from 3.
+// gets more, from 6, which the program finds from 3; a service that says on a
+// descriptor that it is ready gets one at 6, which it finds where it wants it.
 //
 // Status bytes: 'R' at the gate; 'X' about to execute; 'E' and a struct failure,
 // after which the stub exits with 127. The end of file at the gate means: exit
@@ -87,7 +88,7 @@ struct launch {
 	u32 groups, limits, paths, args, env, dir, limits_off, strings;
 	u32 group[];
 };
-enum { magic = 0x31447553, flag_user = 1, flag_nice = 2, flag_oom = 4, flag_output = 8, shift_passed = 16 };
+enum { magic = 0x31447553, flag_user = 1, flag_nice = 2, flag_oom = 4, flag_output = 8, shift_passed = 16, shift_base = 24 };
 
 // Where gate and status are: at fd_gate and fd_status until pass_on moves them.
 struct ends {
@@ -198,16 +199,23 @@ static void user(struct launch *l) {
 
 // pass_on moves the stub's own descriptors out of the way and the passed ones
 // down to where the program looks for them.
-static struct ends pass_on(int passed) {
+static struct ends pass_on(int passed, int base) {
 	struct ends e = {fd_gate, fd_status};
 	if (!passed)
 		return e;
-	e.gate = call(sys_fcntl, fd_gate, 1030, fd_spare, 0); // F_DUPFD_CLOEXEC
-	e.status = call(sys_fcntl, fd_status, 1030, fd_spare, 0);
+	int spare = base + passed > fd_spare ? base + passed : fd_spare;
+	e.gate = call(sys_fcntl, fd_gate, 1030, spare, 0); // F_DUPFD_CLOEXEC
+	e.status = call(sys_fcntl, fd_status, 1030, spare, 0);
 	if (e.gate < 0 || e.status < 0)
 		fail(step_launch, e.gate < 0 ? e.gate : e.status, 3);
 	for (int i = 0; i < passed; i++) {
-		call(sys_dup3, fd_passed + i, fd_gate + i, 0, 0);
+		if (base == fd_passed) { // it is there already
+			call(sys_fcntl, fd_passed + i, 2, 0, 0);
+			continue;
+		}
+		long n = call(sys_dup3, fd_passed + i, base + i, 0, 0);
+		if (n < 0)
+			fail_on(e.status, step_launch, n, 4);
 		call(sys_fcntl, fd_passed + i, 2, 1, 0); // F_SETFD, FD_CLOEXEC; a later round may clear it
 	}
 	return e;
@@ -280,12 +288,15 @@ void __attribute__((noreturn, used)) run(void) {
 	if (l->flags & flag_output) {
 		reopen(1, "/proc/self/fd/1");
 		reopen(2, "/proc/self/fd/2");
+		if (l->flags >> shift_base)
+			reopen(fd_passed, "/proc/self/fd/6");
 	}
 	if (l->flags & flag_user)
 		user(l);
 	if ((e = call(sys_chdir, l->dir ? dir[0] : "/", 0, 0, 0)) < 0)
 		fail(step_chdir, e, 0);
-	struct ends ends = pass_on(l->flags >> shift_passed);
+	int base = l->flags >> shift_base;
+	struct ends ends = pass_on(l->flags >> shift_passed & 255, base ? base : fd_gate);
 	gate(ends);
 	execute(ends.status, path, l->paths, argv, envp);
 }

@@ -15,7 +15,8 @@ const (
 	MaxSettings = 16 << 10
 	MaxEvent    = 48 << 10 // data of one LoggerEvent
 	MaxText     = 512
-	MaxPIDs     = 32 // processes listed in one Operation
+	MaxTail     = 512 // last words of a probe
+	MaxPIDs     = 32  // processes listed in one Operation
 	maxComm     = 64
 )
 

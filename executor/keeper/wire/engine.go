@@ -24,12 +24,32 @@ type Park struct {
 	Capture     bool   // output goes to the logger, else to /dev/null
 	MergeStderr bool   // stderr shares stdout's pipe
 	Settings    []byte // opaque, for the logger
+	ReadyFD     bool   // the launch block asks for a descriptor to say on that it is ready
+	Limits      Limits // of the own cgroup
+
+	// A task runs beside an instance: its gate is opened at once, its tree is ended
+	// with it and by the keeper itself at the latest at Deadline.
+	Task     Task
+	Owner    string // the instance it runs for; of tasks only
+	Deadline uint64 // CLOCK_BOOTTIME in nanoseconds; of tasks only
 }
+
+// Limits are set in an instance's own cgroup; zero is none. Without the
+// controller the instance is not started.
+type Limits struct {
+	Memory uint64 // bytes
+	CPU    uint64 // microseconds in each 100 ms
+	PIDs   uint64 // processes and threads
+}
+
+// Grant lets a user's processes write to the notify socket.
+type Grant struct{ UID uint32 }
 
 // Open asks to open the gate of a parked instance (R3).
 type Open struct{ Instance string }
 
-// Drop asks to give up a parked instance without exec.
+// Drop asks to give up a parked instance without exec, or a task at any time: it
+// is ended, and nothing more is told of it.
 type Drop struct{ Instance string }
 
 // Forget tells that the engine has recorded all about a finished instance.
@@ -83,6 +103,9 @@ type Quit struct {
 func (*Park) Kind() Kind { return KindPark }
 
 // Kind names the type.
+func (*Grant) Kind() Kind { return KindGrant }
+
+// Kind names the type.
 func (*Open) Kind() Kind { return KindOpen }
 
 // Kind names the type.
@@ -116,7 +139,16 @@ func (m *Park) walk(c *codec) {
 	c.bool(&m.Capture)
 	c.bool(&m.MergeStderr)
 	c.bytes(&m.Settings, MaxSettings)
+	c.bool(&m.ReadyFD)
+	c.u64(&m.Limits.Memory)
+	c.u64(&m.Limits.CPU)
+	c.u64(&m.Limits.PIDs)
+	c.enum((*uint8)(&m.Task), 0, uint8(TaskProbe))
+	c.str(&m.Owner, MaxInstance)
+	c.u64(&m.Deadline)
 }
+
+func (m *Grant) walk(c *codec) { c.u32(&m.UID) }
 
 func (m *Open) walk(c *codec)   { c.id(&m.Instance) }
 func (m *Drop) walk(c *codec)   { c.id(&m.Instance) }

@@ -8,6 +8,9 @@ const (
 	FeaturePidfdExit                       // exit status of adopted processes (Linux 6.15)
 	FeatureSubreaper                       // orphans come to the keeper
 	FeatureRoot                            // the keeper may change users
+	FeatureMemory                          // controllers of the instances' cgroups: memory
+	FeatureCPU                             // cpu
+	FeaturePIDs                            // pids
 )
 
 // Death is how a process of ours ended; PID 0 means that none did so far.

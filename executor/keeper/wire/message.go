@@ -44,6 +44,9 @@ const (
 	// Logger to keeper.
 	KindDrained
 
+	// Engine to keeper.
+	KindGrant
+
 	// Keeper to engine.
 	KindHold
 	KindReleased
@@ -84,6 +87,7 @@ var kinds = [...]struct {
 	KindReleased:       {"released", func() Message { return new(Released) }, 0},
 	KindUpgradeFailed:  {"upgrade-failed", func() Message { return new(UpgradeFailed) }, 0},
 	KindUpgrade:        {"upgrade", func() Message { return new(Upgrade) }, 1},
+	KindGrant:          {"grant", func() Message { return new(Grant) }, 0},
 }
 
 // String returns the kind's name.

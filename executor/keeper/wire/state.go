@@ -82,6 +82,19 @@ const (
 // String returns the outcome's name.
 func (a Adoption) String() string { return word(uint8(a), "none", "ok", "gone", "pid-reused") }
 
+// Task is what a slot is beside an instance's main process.
+type Task uint8
+
+// The tasks.
+const (
+	TaskNone  Task = iota // it is an instance
+	TaskHook              // a hook: its output goes to the logger, its result waits for the engine
+	TaskProbe             // a probe: the keeper keeps its last words; it ends with the engine
+)
+
+// String returns the task's name.
+func (t Task) String() string { return word(uint8(t), "none", "hook", "probe") }
+
 // Stream is one output of a service.
 type Stream uint8
 
@@ -123,6 +136,17 @@ type Slot struct {
 	// Piped and Drained, per stream: a pipe exists; it was read to its end.
 	StdoutPiped, StderrPiped     bool
 	StdoutDrained, StderrDrained bool
+	// Ready: a newline came on the descriptor for it.
+	Ready bool
+	// OOM: the kernel killed one of the instance's processes for want of memory.
+	OOM bool
+	// Task, Owner, Deadline are as in Park. TimedOut: the keeper ended the task at
+	// its deadline. Tail is the last of what a probe wrote, up to MaxTail bytes.
+	Task     Task
+	Owner    string
+	Deadline uint64
+	TimedOut bool
+	Tail     []byte
 }
 
 // Exit is how a main process ended.
@@ -208,6 +232,13 @@ func (m *Slot) walk(c *codec) {
 	c.bool(&m.StderrPiped)
 	c.bool(&m.StdoutDrained)
 	c.bool(&m.StderrDrained)
+	c.bool(&m.Ready)
+	c.bool(&m.OOM)
+	c.enum((*uint8)(&m.Task), 0, uint8(TaskProbe))
+	c.str(&m.Owner, MaxInstance)
+	c.u64(&m.Deadline)
+	c.bool(&m.TimedOut)
+	c.bytes(&m.Tail, MaxTail)
 }
 
 func (f *Failure) walk(c *codec) {

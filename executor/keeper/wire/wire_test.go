@@ -19,7 +19,7 @@ func samples() []Message {
 	const i, o = "0192f0c1-2b3c-7d4e-8f50-112233445566", "op-1"
 	death := Death{PID: 3, Code: 4, Signal: 5, At: 6}
 	return []Message{
-		&Park{"svc", i, true, true, true, []byte("s")}, &Open{i}, &Drop{i}, &Forget{i},
+		&Park{"svc", i, true, true, true, []byte("s"), true, Limits{1, 2, 3}, TaskProbe, i, 4}, &Grant{1000}, &Open{i}, &Drop{i}, &Forget{i},
 		&Signal{i, o, 15, ScopeTree}, &Sweep{i, o, "/cg/" + i}, &Adopt{i, "svc", 77, 88, "/cg", true, true, []byte("s")},
 		&Settings{"svc", []byte("s")}, &HostSignalDone{9}, &Quit{7, true},
 		&Info{1, 2, "v", "/cg", "why", 63, true, 8, death, Logger{9, 10, death}, "u", CameUpgraded}, &TableEnd{5},
@@ -29,6 +29,7 @@ func samples() []Message {
 			true, AdoptionOK, true, 1, 2, 3,
 			Exit{true, 0x100, 4, 5},
 			true, true, true, true, true, true, true,
+			true, true, TaskHook, i, 11, true, []byte("last words"),
 		},
 		&Operation{i, o, true, true, 9, ScopeGroup, MethodScan, unix.EPERM, 2, []Process{{5, "a"}, {6, "b"}}, 1, 99},
 		&Logger{1, 2, death}, &LoggerEvent{[]byte("e"), 3}, &HostSignal{1, 15},

@@ -77,11 +77,14 @@ func TokenOf(reply string) string {
 	return token
 }
 
+// ActorOf is the name of the actor whose public nkey is key.
+func ActorOf(key string) string { return "nkey-" + key }
+
 // Info is what the bridge adds, under the key "supd", to the first line it
 // sends: what a client must know to write its subjects.
 type Info struct {
 	Node  string `json:"node"`
-	Actor string `json:"actor"`
+	Actor string `json:"actor,omitempty"` // empty on the network: the client has not said yet who it is
 }
 
 // Cut splits an answer into parts; a short answer, and an empty one, is one

@@ -1,8 +1,9 @@
-package config
+// Package spelling finds what a misspelt word most likely meant.
+package spelling
 
-// nearest returns the candidate that a misspelt name most likely meant, or
+// Nearest returns the candidate that a misspelt name most likely meant, or
 // "" where none is near. Of equally near ones the first wins.
-func nearest(name string, candidates []string) string {
+func Nearest(name string, candidates []string) string {
 	best, limit := "", max(1, len(name)/3)+1
 	if len(name) > 64 { // nobody misspells that much
 		return ""
