@@ -33,9 +33,13 @@ type Config struct {
 	Clock    Clock
 	Source   string // of records: supd/<node>/<node id>
 
-	Inbox       int    // open commands; beyond it a command is answered busy
-	Concurrency int    // spawns in flight
-	Poisoned    string // id of a command that killed the engine twice (R12)
+	Inbox       int // open commands; beyond it a command is answered busy
+	Concurrency int // spawns in flight
+	// Prober, if not nil, is told what to find out; NotifySocket is where services
+	// speak for themselves, empty if they cannot.
+	Prober       Prober
+	NotifySocket string
+	Poisoned     string // id of a command that killed the engine twice (R12)
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.
 	Use func(c *Core, digest string)

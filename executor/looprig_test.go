@@ -150,6 +150,9 @@ func (r *loopRig) runs() {
 func (r *loopRig) Launch(service, _ string) (event.Launch, error) {
 	return event.Launch{
 		Paths: []string{"/usr/bin/" + service, "/bin/" + service}, Args: []string{service}, Directory: "/srv",
+		Env: []string{"A=1"}, SetUser: service == "web", UID: 1000,
+		Hooks:      map[string]event.LaunchExec{event.HookPreStart: {Paths: []string{"/bin/prepare"}, Args: []string{"prepare"}}},
+		HealthExec: &event.LaunchExec{Paths: []string{"/bin/check"}, Args: []string{"check"}},
 	}, nil
 }
 
@@ -230,7 +233,11 @@ type fakeHost struct {
 	slots      map[string]*keeper.Slot
 	done       []uint64 // host signals that were dealt with
 	sent       []string // signals, in order
-	silent     bool     // stubs are not told of
+	forgotten  []string
+	granted    []uint32
+	tasks      []keeper.Park
+	parked     []keeper.Park
+	silent     bool // stubs are not told of
 	unkillable bool
 	undrained  bool // output has pipes, and nobody drains them
 	fail       error
@@ -252,6 +259,11 @@ func (h *fakeHost) Park(p keeper.Park) error {
 	if h.fail != nil || h.silent {
 		return h.fail
 	}
+	if p.Task != 0 {
+		h.tasks = append(h.tasks, p)
+		return nil
+	}
+	h.parked = append(h.parked, p)
 	h.pids++
 	s := &keeper.Slot{Service: p.Service, Instance: p.Instance, State: wire.StateParked, PID: 1000 + h.pids, StartTime: 5}
 	s.StdoutPiped = h.undrained
@@ -275,7 +287,11 @@ func (h *fakeHost) Drop(instance string) error {
 	return h.fail
 }
 
-func (h *fakeHost) Forget(string) error      { return h.fail }
+func (h *fakeHost) Forget(instance string) error {
+	h.forgotten = append(h.forgotten, instance)
+	return h.fail
+}
+func (h *fakeHost) Grant(uid uint32) error   { h.granted = append(h.granted, uid); return h.fail }
 func (h *fakeHost) Adopt(keeper.Adopt) error { return h.fail }
 
 func (h *fakeHost) Signal(instance, operation string, sig syscall.Signal, scope keeper.Scope) error {

@@ -5,6 +5,7 @@ import (
 
 	"supd/executor/keeper"
 	"supd/executor/policy"
+	"supd/executor/probe"
 	"supd/journal/event"
 )
 
@@ -47,6 +48,18 @@ type Keeper interface {
 	Adopt(keeper.Adopt) error
 	Signal(instance, operation string, sig syscall.Signal, scope keeper.Scope) error
 	Sweep(instance, operation, cgroup string) error
+	// Grant lets a user's processes write to the notify socket, before what is
+	// parked after it.
+	Grant(uid uint32) error
+}
+
+// Prober finds out how services are and tells it as inputs. No call waits.
+// *probe.Prober is one.
+type Prober interface {
+	// Watch sets what is to be found out about a service; nil is nothing.
+	Watch(service string, t *probe.Target)
+	// Ran answers a run of a probe's command.
+	Ran(id string, r probe.Result)
 }
 
 // Launches holds what the stub needs to start a service, by the digest of its

@@ -14,6 +14,7 @@ import (
 	"supd/executor/keeper"
 	"supd/executor/policy"
 	"supd/executor/policy/policytest"
+	"supd/executor/probe"
 	"supd/journal/event"
 	"supd/projector"
 )
@@ -43,7 +44,9 @@ type rig struct {
 
 	launchErr error
 	parkErr   error
-	parking   int // stubs between Park and what is told of them
+	targets   map[string]probe.Target
+	mute      bool // nobody becomes ready
+	parking   int  // stubs between Park and what is told of them
 	maxParks  int
 
 	commands map[string]event.CommandRequest // sent, and not known to have ended
@@ -134,9 +137,9 @@ func (r *rig) start() error {
 			return err
 		}
 	}
-	r.parking = 0
+	r.parking, r.targets = 0, map[string]probe.Target{}
 	r.core = NewCore(Config{
-		State: s, Journal: rigJournal{r}, Keeper: rigKeeper{r}, Launches: r, Clock: r, Source: "supd/test/0",
+		State: s, Journal: rigJournal{r}, Keeper: rigKeeper{r}, Launches: r, Clock: r, Source: "supd/test/0", Prober: r,
 		Inbox: 64, Concurrency: 2, Quit: func(bool) { r.quit = true },
 	})
 	settle := r.w.NewEngine()
@@ -166,7 +169,37 @@ func rigID(at time.Time, n int) string {
 }
 
 // Launch implements Launches.
-func (r *rig) Launch(string, string) (event.Launch, error) { return event.Launch{}, r.launchErr }
+func (r *rig) Launch(string, string) (event.Launch, error) {
+	x := event.LaunchExec{Paths: []string{"/bin/true"}, Args: []string{"true"}}
+	return event.Launch{Hooks: map[string]event.LaunchExec{
+		event.HookPreStart: x, event.HookPostStart: x, event.HookPreStop: x, event.HookPostStop: x,
+	}}, r.launchErr
+}
+
+// Watch and Ran implement Prober: what is to be found out is kept, as a prober
+// does, and dies with the engine.
+func (r *rig) Watch(service string, t *probe.Target) {
+	if t == nil {
+		delete(r.targets, service)
+		return
+	}
+	r.targets[service] = *t
+}
+
+func (r *rig) Ran(string, probe.Result) {}
+
+// find has the prober find out what it is to: false if there is nothing to tell.
+func (r *rig) find() bool {
+	for _, name := range slices.Sorted(maps.Keys(r.targets)) {
+		t := r.targets[name]
+		if r.mute || t.ReadyBy == nil || t.Ready || !t.Running || t.Stopping || !slices.Contains(r.w.Running(name), t.Instance) {
+			continue
+		}
+		r.input(policy.Ready{Service: name, Instance: t.Instance, By: t.ReadyBy.By()})
+		return true
+	}
+	return false
+}
 
 // send has a client send a command; it will send it again until it knows.
 func (r *rig) send(verb event.Verb, args map[string]string, patterns ...string) string {
@@ -229,7 +262,7 @@ func (r *rig) turn() bool {
 		r.do(func() error { return r.core.SetDurable(last) })
 		return true
 	}
-	return false
+	return r.find()
 }
 
 // calm runs what is due, and then time, until nothing is due within limit.
@@ -358,6 +391,9 @@ func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool
 
 func (k rigKeeper) Park(p keeper.Park) error {
 	k.point()
+	if p.Task != 0 {
+		return k.runHook(p)
+	}
 	if k.parkErr != nil {
 		return k.parkErr
 	}
@@ -367,6 +403,23 @@ func (k rigKeeper) Park(p keeper.Park) error {
 	k.point()
 	return nil
 }
+
+// runHook runs a hook in the world, which knows it by its operation.
+func (k rigKeeper) runHook(p keeper.Park) error {
+	h := k.core.State().Services[p.Service].Hook
+	if h == nil || p.Instance != taskID(h.Operation) || p.Owner != h.Instance {
+		k.fatalf("R3: a hook without a record: %+v", p)
+	}
+	k.authorised("hook", h.Instance, func(d event.Data) bool {
+		x, ok := d.(event.HookStartedData)
+		return ok && x.Operation == h.Operation
+	})
+	k.w.Hook(policy.Duty{Service: p.Service, Instance: h.Instance, Operation: h.Operation, Hook: h.Name, Deadline: p.Deadline})
+	k.point()
+	return nil
+}
+
+func (k rigKeeper) Grant(uint32) error { return nil }
 
 func (k rigKeeper) Open(instance string) error {
 	k.point()

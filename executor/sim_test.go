@@ -52,7 +52,7 @@ func simulate(t *testing.T, seed uint64) {
 	for range 20 + chance.IntN(80) {
 		s.step()
 	}
-	s.hang, s.untilCrash = false, -1
+	s.hang, s.untilCrash, s.mute = false, -1, false
 	s.w.Behave = nil
 	s.w.Release()
 	s.calm(5 * time.Minute)
@@ -76,11 +76,22 @@ func (s *simulation) spec(i int) event.Spec {
 	spec.MaxRetries = []int{-1, -1, 0, 3}[s.chance.IntN(4)]
 	spec.Stop.Mode = []string{"tree", "group"}[s.chance.IntN(2)]
 	spec.Stop.Timeout = event.Duration([]time.Duration{0, time.Second, 10 * time.Second}[s.chance.IntN(3)])
+	if s.one(3) {
+		spec.Ready = &event.Ready{Notify: true, Timeout: event.Duration(20 * time.Second)}
+	}
+	for _, hook := range []*[]string{&spec.Hooks.PreStart, &spec.Hooks.PostStart, &spec.Hooks.PreStop, &spec.Hooks.PostStop} {
+		if s.one(5) {
+			*hook = []string{"/bin/true"}
+		}
+	}
 	return spec
 }
 
 func (s *simulation) behaviour(string) policytest.Behaviour {
-	b := policytest.Behaviour{Stubborn: s.one(4), Unkillable: s.one(25), Leaves: s.one(3)}
+	b := policytest.Behaviour{Stubborn: s.one(4), Unkillable: s.one(25), Leaves: s.one(3), HookSilent: s.one(10)}
+	if s.one(8) {
+		b.HookCode = 1
+	}
 	if s.one(8) {
 		b.ExecErrno = []int{2, 11}[s.chance.IntN(2)]
 	}
@@ -140,6 +151,11 @@ func (s *simulation) step() {
 		d := time.Duration(s.chance.IntN(3000)) * time.Millisecond
 		s.note("calm %s", d)
 		s.calm(d)
+	case n < 79:
+		s.speak()
+	case n < 80:
+		s.mute = !s.mute
+		s.note("nobody gets ready: %v", s.mute)
 	case n < 85:
 		name := s.service()
 		s.note("exit %s", name)
@@ -182,6 +198,26 @@ func (s *simulation) forget() {
 	s.commands, s.outcomes = map[string]event.CommandRequest{}, map[string]event.Outcome{}
 }
 
+// speak has a service say something, of an instance that may be gone by now.
+func (s *simulation) speak() {
+	name := s.service()
+	v := s.core.State().Services[name]
+	if v == nil || v.Instance == nil {
+		return
+	}
+	id := v.Instance.ID
+	in := []policy.Input{
+		policy.Ready{Service: name, Instance: id, By: "notify"},
+		policy.Reloading{Service: name, Instance: id},
+		policy.Extended{Service: name, Instance: id, For: 5 * time.Second},
+		policy.WatchdogMissed{Service: name, Instance: id},
+		policy.Health{Service: name, Instance: id, Probe: "tcp", From: event.Healthy, To: event.Unhealthy, Failures: 3, Error: "x"},
+		policy.Health{Service: name, Instance: id, Probe: "tcp", From: event.Unhealthy, To: event.Healthy},
+	}[s.chance.IntN(6)]
+	s.note("%+v", in)
+	s.input(in)
+}
+
 func (s *simulation) shutdown() {
 	s.note("shutdown")
 	in := policy.Shutdown{Reason: "signal", KeepServices: s.one(2), Forced: s.one(2)}
@@ -191,7 +227,7 @@ func (s *simulation) shutdown() {
 		s.w.Release()
 	}
 	s.hang = false
-	s.calm(time.Minute)
+	s.calm(2 * time.Minute) // a hook may take its time
 	if !s.quit || !s.core.State().Supd.Stopped {
 		s.fatalf("an orderly end does not come")
 	}

@@ -28,6 +28,8 @@ func (l *Loop) keeperEvent(e keeper.Event) error {
 	case keeper.Drained:
 		l.drained(e.Slot)
 		return nil
+	case keeper.Ran:
+		return l.ran(e.Slot)
 	}
 	if x, ok := e.(keeper.Exited); ok {
 		l.drained(x.Slot)
@@ -51,6 +53,8 @@ func (l *Loop) input(e keeper.Event) policy.Input {
 		return policy.ParkFailed(l.failure(e.Slot))
 	case keeper.Dropped:
 		return policy.ParkEnded{Service: e.Slot.Service, Instance: e.Slot.Instance}
+	case keeper.Ready:
+		return readyByFD(e.Slot)
 	case keeper.Execed:
 		return policy.Executed{Service: e.Slot.Service, Instance: e.Slot.Instance}
 	case keeper.ExecFailed:
@@ -115,7 +119,7 @@ func (l *Loop) failure(s keeper.Slot) policy.ExecFailed {
 func exitOf(s keeper.Slot) policy.Exited {
 	x := policy.Exited{
 		Service: s.Service, Instance: s.Instance, Unknown: !s.Exit.Known, Leftovers: s.Leftovers && !s.TreeEmpty,
-		CPU: time.Duration(s.Exit.CPU), MaxRSS: int64(s.Exit.MaxRSS) << 10,
+		OOM: s.OOM, CPU: time.Duration(s.Exit.CPU), MaxRSS: int64(s.Exit.MaxRSS) << 10,
 	}
 	if x.Leftovers {
 		x.Left = countProcesses(s.Cgroup)
@@ -211,11 +215,15 @@ func (l *Loop) table(t keeper.Table) error {
 		return err
 	}
 	var found []policy.Found
-	for _, slot := range t.Slots {
+	slots, ended, hooks := tasksOf(s, t.Slots)
+	for _, slot := range slots {
 		l.drained(slot)
 		found = append(found, l.found(slot))
 	}
-	if err := l.core.Step(policy.Settle{Found: found, Signaled: l.results(t.Operations)}); err != nil {
+	if err := l.core.Step(policy.Settle{Found: found, Signaled: l.results(t.Operations), Hooks: hooks}); err != nil {
+		return err
+	}
+	if err := l.settled(slots, ended); err != nil {
 		return err
 	}
 	ends := 0 // signals that ask for the end
@@ -231,6 +239,23 @@ func (l *Loop) table(t keeper.Table) error {
 		return nil
 	}
 	return l.Ready(l.core)
+}
+
+// settled tells what slots hold beside their state, and releases what was heard.
+func (l *Loop) settled(slots, ended []keeper.Slot) error {
+	for _, slot := range slots {
+		if slot.Ready && slot.State == wire.StateOpen {
+			if err := l.core.Step(readyByFD(slot)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, slot := range ended {
+		if err := l.Host.Forget(slot.Instance); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func startMode(info keeper.Info, first, stopped, sameBoot bool) string {

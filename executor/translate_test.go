@@ -53,6 +53,7 @@ func TestInputOfEachEvent(t *testing.T) {
 			{"park failed", keeper.ParkFailed{Slot: failed(wire.StepFork, syscall.EAGAIN, 0)}, policy.ParkFailed(fail("fork", "", syscall.EAGAIN))},
 			{"no directory", keeper.ParkFailed{Slot: failed(wire.StepChdir, syscall.ENOENT, 0)}, policy.ParkFailed(fail("chdir", "/srv", syscall.ENOENT))},
 			{"dropped", keeper.Dropped{Slot: web}, policy.ParkEnded{Service: "web", Instance: id}},
+			{"ready", keeper.Ready{Slot: web}, policy.Ready{Service: "web", Instance: id, By: "fd"}},
 			{"execed", keeper.Execed{Slot: web}, policy.Executed{Service: "web", Instance: id}},
 			{"nowhere in PATH", keeper.ExecFailed{Slot: failed(wire.StepExec, syscall.ENOENT, 1)}, fail("exec", "web", syscall.ENOENT)},
 			{"not executable", keeper.ExecFailed{Slot: failed(wire.StepExec, syscall.EACCES, 1)}, fail("exec", "/bin/web", syscall.EACCES)},
@@ -82,7 +83,7 @@ func TestInputOfEachEvent(t *testing.T) {
 			{"unchanged", keeper.Unchanged{Slot: web}, nil},
 			{"upgrade failed", keeper.UpgradeFailed{UpgradeFailed: wire.UpgradeFailed{ID: "c", Error: "no"}}, policy.Upgraded{Command: "c", Error: "no"}},
 		}
-		seen := "Table LoggerStarted LoggerEvent HostSignal Drained" // keeperEvent's own; see loop_test.go
+		seen := "Table LoggerStarted LoggerEvent HostSignal Drained Ran" // keeperEvent's own; see loop_test.go and watch_test.go
 		for _, tt := range tests {
 			if diff := cmp.Diff(tt.want, r.loop.input(tt.in)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tt.name, diff)

@@ -22,6 +22,9 @@ func (c *Core) refresh(name string) {
 	v := c.Config.State.Services[name]
 	if v == nil || !c.settled {
 		c.timers.clear(name)
+		if v == nil {
+			c.watch(name)
+		}
 		return
 	}
 	duties := policy.Duties(c.Config.State, v, c.now)
@@ -33,7 +36,8 @@ func (c *Core) refresh(name string) {
 			c.begin(d)
 		}
 	}
-	if wait, ok := policy.Wait(v, c.now); ok {
+	c.watch(name)
+	if wait, ok := policy.Wait(c.Config.State, v, c.now); ok {
 		c.timers.set(name, c.now.Mono+int64(wait))
 	} else {
 		c.timers.clear(name)
@@ -62,6 +66,8 @@ func (c *Core) perform(d policy.Duty) {
 	case policy.ActSignal:
 		n, _ := event.SignalNumber(d.Signal)
 		err = c.Keeper.Signal(d.Instance, d.Operation, syscall.Signal(n), scopeOf(d.Scope))
+	case policy.ActHook:
+		c.hook(d)
 	case policy.ActSweep:
 		err = c.Keeper.Sweep(d.Instance, d.Operation, d.Cgroup)
 	}
@@ -170,8 +176,11 @@ func (c *Core) park(v *projector.Service) {
 	id := c.Clock.ID()
 	c.parks.busy[v.Name] = parking{id, v.Digest}
 	launch, err := c.Launches.Launch(v.Name, v.Digest)
+	if err == nil && launch.SetUser && notifies(&v.Spec) {
+		err = c.Keeper.Grant(launch.UID)
+	}
 	if err == nil {
-		err = c.Keeper.Park(parkOf(v, id, launch))
+		err = c.Keeper.Park(c.parkOf(v, id, launch))
 	}
 	if err != nil {
 		c.parks.done(v.Name, id)
@@ -203,20 +212,27 @@ func keeperGone(err error) bool {
 	return false
 }
 
-func parkOf(v *projector.Service, id string, l event.Launch) keeper.Park {
-	env := append(append([]string{}, l.Env...),
-		"SUPD_INSTANCE="+id, "SUPD_RUN="+strconv.FormatUint(uint64(v.Run+1), 10))
+func (c *Core) parkOf(v *projector.Service, id string, l event.Launch) keeper.Park {
+	env := append(slices.Clone(l.Env), "SUPD_INSTANCE="+id, "SUPD_RUN="+strconv.FormatUint(uint64(v.Run+1), 10))
+	p := keeper.Park{
+		Service: v.Name, Instance: id, Cgroup: true, Capture: v.Spec.CaptureOutput, MergeStderr: v.Spec.MergeStderr,
+		Settings: OutputSettings(v.Spec), Limits: cgroupLimits(v.Spec.Cgroup),
+		Launch: launchOf(l, append(env, c.spoken(&v.Spec)...)),
+	}
+	if r := v.Spec.Ready; r != nil && r.FD != nil {
+		p.Launch.ReadyFD = *r.FD
+	}
+	return p
+}
+
+func launchOf(l event.Launch, env []string) keeper.Launch {
 	limits := make([]keeper.Limit, 0, len(l.Limits))
 	for _, x := range l.Limits {
 		limits = append(limits, keeper.Limit{Resource: x.Resource, Soft: x.Soft, Hard: x.Hard})
 	}
-	return keeper.Park{
-		Service: v.Name, Instance: id, Cgroup: true, Capture: v.Spec.CaptureOutput, MergeStderr: v.Spec.MergeStderr,
-		Settings: OutputSettings(v.Spec),
-		Launch: keeper.Launch{
-			Paths: l.Paths, Args: l.Args, Env: env, Dir: l.Directory, Umask: l.Umask, SetUser: l.SetUser,
-			UID: l.UID, GID: l.GID, Groups: l.Groups, Nice: l.Nice, OOMScoreAdj: l.OOMScoreAdj, Limits: limits,
-		},
+	return keeper.Launch{
+		Paths: l.Paths, Args: l.Args, Env: env, Dir: l.Directory, Umask: l.Umask, SetUser: l.SetUser,
+		UID: l.UID, GID: l.GID, Groups: l.Groups, Nice: l.Nice, OOMScoreAdj: l.OOMScoreAdj, Limits: limits,
 	}
 }
 
@@ -319,6 +335,12 @@ func (c *Core) observe(in policy.Input) {
 		delete(c.inFlight, policy.OperationKey(in.Instance, in.Operation))
 	case policy.Swept:
 		delete(c.inFlight, policy.OperationKey(in.Instance, in.Operation))
+	case policy.HookEnded:
+		delete(c.inFlight, policy.OperationKey(in.Instance, in.Operation))
+	case policy.Settle:
+		for _, h := range in.Hooks {
+			delete(c.inFlight, policy.OperationKey(h.Instance, h.Operation))
+		}
 	case policy.Adopted:
 		delete(c.adopting, in.Instance)
 	case policy.Lost:

@@ -64,6 +64,9 @@ func (s *State) apply(e event.Encoded) error {
 			if v.Instance != nil {
 				v.Instance.Adopted = false // not by this one
 			}
+			if v.Hook != nil {
+				v.Hook.Doubt = true // what the one before it was doing, nobody can tell
+			}
 		}
 		return nil
 	case event.SupdStoppingData:
@@ -107,6 +110,7 @@ func (s *State) rebase(r event.Record) {
 			left := min(n.At.Wall.Sub(r.Time), time.Duration(n.Delay))
 			v.NextStart = &NextStart{At: now.Add(max(0, left)), Delay: n.Delay, Boot: r.Boot, Record: n.Record}
 		}
+		v.Completed = false // what a oneshot has set up is gone with the boot
 	}
 }
 
@@ -119,7 +123,7 @@ func (s *State) configured() {
 // applyToService folds the records that need a service to exist.
 func (s *State) applyToService(r event.Record) error {
 	switch r.Kind.Group() {
-	case "service", "instance", "restart":
+	case "service", "instance", "restart", "health", "hook":
 	default:
 		return nil
 	}
@@ -131,12 +135,13 @@ func (s *State) applyToService(r event.Record) error {
 		return err
 	}
 	if _, ok := r.Data.(event.ServiceRemovedData); ok {
-		s.supersedeStarts(v) // even if it is defined again before it has gone
+		s.supersedeStarts(v, "the service was removed", nil) // even if it is defined again before it has gone
 	}
+	s.applyAcross(v, r)
 	if x, ok := r.Data.(event.InstanceExitedData); ok && x.Leftovers {
 		return nil // not over: the record that says what becomes of them follows
 	}
-	if v.Removed && !v.Live() {
+	if v.Removed && !v.Busy() {
 		s.forgetService(v)
 		return nil
 	}
@@ -155,16 +160,20 @@ func (s *State) applyDefined(r event.Record, d event.ServiceDefinedData) {
 	}
 	added := v.Removed
 	v.Spec, v.Digest, v.Removed, v.Definition = d.Spec, d.Digest, false, r.Seq
+	s.graph = nil
 	if added {
 		s.awaitAdded(v)
 	}
 	s.settleTargets(v) // what a reload is refused for may be in the specification
 }
 
-func (s *State) supersedeStarts(v *Service) {
+// supersedeStarts ends the commands that want a service up, and those of the
+// verbs that also tells.
+func (s *State) supersedeStarts(v *Service, why string, also func(event.Verb) bool) {
 	for _, id := range slices.Clone(v.Pending) {
-		if c := s.Commands[id]; c.Verb == event.VerbStart || c.Verb == event.VerbRestart {
-			s.resolve(v, c, event.Result{Service: v.Name, Outcome: event.Superseded, Error: "the service was removed"})
+		c := s.Commands[id]
+		if c.Verb == event.VerbStart || c.Verb == event.VerbRestart || also != nil && also(c.Verb) && !v.Removed {
+			s.resolve(v, c, event.Result{Service: v.Name, Outcome: event.Superseded, Error: why})
 		}
 	}
 }
@@ -173,4 +182,5 @@ func (s *State) supersedeStarts(v *Service) {
 func (s *State) forgetService(v *Service) {
 	s.settleTargets(v)
 	delete(s.Services, v.Name)
+	s.graph = nil
 }

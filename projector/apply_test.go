@@ -75,6 +75,20 @@ var (
 	cancelled = event.RestartCancelledData{By: "command"}
 	fatal     = event.ServiceFatalData{Reason: "exec"}
 	signaled  = event.InstanceSignaledData{Instance: "i1", Operation: StopOperation("i1", "SIGTERM"), Result: "sent"}
+	lively    = event.ServiceDefinedData{Spec: event.Spec{
+		Ready: &event.Ready{Notify: true}, Hooks: event.Hooks{PostStop: []string{"x"}},
+	}, Digest: "d"}
+	once      = event.ServiceDefinedData{Spec: event.Spec{Type: event.TypeOneshot, Remain: true}, Digest: "d"}
+	waits     = event.ServiceWaitingData{For: []event.WaitFor{{Service: "db", Condition: "ready"}}}
+	limited   = event.ServiceWaitingData{For: []event.WaitFor{}, Limiter: true}
+	isReady   = event.InstanceReadyData{Instance: "i1", By: "notify"}
+	extended  = event.InstanceExtendedData{Instance: "i1", Of: event.ExtendStart, Deadline: event.Moment{Mono: 5}}
+	unhealthy = event.HealthChangedData{Instance: "i1", To: event.Unhealthy}
+	tooLate   = event.InstanceStoppingData{Instance: "i1", Signal: "SIGTERM", Reason: event.ReasonStartTimeout}
+	succeeded = event.InstanceExitedData{Instance: "i1", Cause: "exited", Expected: true}
+	postStop  = event.HookStartedData{Instance: "i1", Hook: event.HookPostStop, Operation: "o"}
+	preStart  = event.HookStartedData{Instance: "i1", Hook: event.HookPreStart, Operation: "p"}
+	hookEnded = event.HookEndedData{Instance: "i1", Hook: event.HookPostStop, Operation: "o"}
 	killed    = event.InstanceSignaledData{Instance: "i1", Operation: KillOperation("i1"), Result: "sent"}
 )
 
@@ -111,6 +125,20 @@ func TestPhases(t *testing.T) {
 		{"leftovers that are left", append(run[:4:4], wantDown, stopping, leftover, swept), event.PhaseStopped},
 		{"adopted", append(run[:4:4], adopted), event.PhaseRunning},
 		{"signaled", append(run[:4:4], stopping, signaled), event.PhaseStopping},
+		{"waiting", []event.Data{defined, wantUp, waits}, event.PhaseWaiting},
+		{"waiting and started", []event.Data{defined, wantUp, waits, starting}, event.PhaseStarting},
+		{"waiting and not wanted", []event.Data{defined, wantUp, waits, wantDown}, event.PhaseStopped},
+		{"waiting and given up", []event.Data{defined, wantUp, waits, fatal}, event.PhaseFatal},
+		{"waiting for the limiter, cancelled", append(run[:4:4], exited, scheduled, limited, cancelled), event.PhaseStopped},
+		{"running, not ready", []event.Data{lively, wantUp, starting, running}, event.PhaseStarting},
+		{"ready", []event.Data{lively, wantUp, starting, running, isReady}, event.PhaseRunning},
+		{"ready while stopping", []event.Data{lively, wantUp, starting, running, stopping, isReady}, event.PhaseStopping},
+		{"extended", []event.Data{lively, wantUp, starting, running, extended, unhealthy}, event.PhaseStarting},
+		{"not ready in time", []event.Data{lively, wantUp, starting, running, tooLate, exited}, event.PhaseStopping},
+		{"post_stop", []event.Data{lively, wantUp, starting, running, exited, postStop}, event.PhaseStopping},
+		{"post_stop ended", []event.Data{lively, wantUp, starting, running, tooLate, exited, postStop, hookEnded}, event.PhaseExited},
+		{"completed oneshot", []event.Data{once, wantUp, starting, running, succeeded, completed}, event.PhaseExited},
+		{"completed oneshot stopped", []event.Data{once, wantUp, starting, running, succeeded, completed, wantDown}, event.PhaseStopped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFold(t).apply("web", c.records...)
@@ -182,6 +210,17 @@ func TestImpossible(t *testing.T) {
 		{"fatal and live", run, "web", fatal},
 		{"nothing to cancel", []event.Data{defined}, "web", cancelled},
 		{"cancelled while it runs", run, "web", cancelled},
+		{"waiting while it runs", run, "web", waits},
+		{"waiting and not wanted", []event.Data{defined}, "web", waits},
+		{"ready of another", run, "web", event.InstanceReadyData{Instance: "i9"}},
+		{"ready before it runs", []event.Data{defined, wantUp, starting}, "web", isReady},
+		{"health of none", []event.Data{defined}, "web", unhealthy},
+		{"more time for no stop", run, "web", event.InstanceExtendedData{Instance: "i1", Of: event.ExtendStop}},
+		{"post_stop while it runs", run, "web", postStop},
+		{"pre_start of none", []event.Data{defined}, "web", preStart},
+		{"two hooks", append(run[:4:4], preStart), "web", preStart},
+		{"end of no hook", run, "web", hookEnded},
+		{"start during post_stop", []event.Data{lively, wantUp, starting, running, exited, postStop}, "web", second},
 		{"command for nobody", nil, "", accepted},
 		{"end of no command", nil, "", event.CommandEndedData{Command: "c1"}},
 	} {
@@ -229,7 +268,6 @@ func TestEveryKindIsThoughtAbout(t *testing.T) {
 		event.LoggerStarted: true, event.RecoverySettled: true, event.CommandRejected: true, event.AccessDenied: true, event.OutputGap: true,
 		event.OutputTrimmed: true, event.JournalGap: true, event.ResourcePressed: true, event.ResourceRelieved: true, event.StateBase: true,
 		event.JournalDamaged: true, event.JournalCheckpoint: true, event.UpgradeStarted: true, event.UpgradeEnded: true,
-		event.HealthChanged: true, event.HookStarted: true, event.HookEnded: true,
 	}
 	for _, k := range event.Kinds() {
 		e, err := event.Decode([]byte(`{"specversion":"1.0","id":"x","type":"` + k.Type() + `","seq":1,"prev":"` + event.Genesis +

@@ -30,8 +30,8 @@ func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
 	if err := json.Unmarshal(canonical, s); err != nil {
 		return nil, fmt.Errorf("cannot read state: %w", err)
 	}
-	if s.Version != Version {
-		return nil, fmt.Errorf("cannot read state: its version is %d, this supd knows %d", s.Version, Version)
+	if err := s.migrate(); err != nil {
+		return nil, err
 	}
 	if s.Services == nil {
 		s.Services = map[string]*Service{}
@@ -50,6 +50,23 @@ func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
 	return s, nil
 }
 
+// migrate brings a state of an older version up to this one.
+func (s *State) migrate() error {
+	switch s.Version {
+	case Version:
+	case 1: // knew no readiness: what ran was ready
+		s.Version = Version
+		for _, v := range s.Services {
+			if v != nil && v.LastExit != nil {
+				v.LastExit.Ready = v.LastExit.Ran
+			}
+		}
+	default:
+		return fmt.Errorf("cannot read state: its version is %d, this supd knows up to %d", s.Version, Version)
+	}
+	return nil
+}
+
 // whole finds what no state that supd wrote lacks, and what a fold would fall
 // over: a base may come out of a damaged journal.
 func (s *State) whole() error {
@@ -61,6 +78,12 @@ func (s *State) whole() error {
 			if s.Commands[id] == nil {
 				return fmt.Errorf("service %q waits for command %q, which is not open", name, id)
 			}
+		}
+		if v.Phase == event.PhaseWaiting && v.Waiting == nil {
+			return fmt.Errorf("service %q waits for nothing", name)
+		}
+		if v.PostStop && v.LastExit == nil {
+			return fmt.Errorf("service %q has a hook due and no exit", name)
 		}
 		if v.Phase == event.PhaseBackoff && v.NextStart == nil {
 			return fmt.Errorf("service %q is in backoff without a next start", name)

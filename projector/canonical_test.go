@@ -3,6 +3,7 @@ package projector
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -103,7 +104,7 @@ func TestBaseErrors(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	for _, bad := range []string{"", "{", `{"version":2}`, `{}`, `[]`} {
+	for _, bad := range []string{"", "{", `{"version":3}`, `{}`, `[]`} {
 		if _, err := Parse([]byte(bad), 1, ""); err == nil {
 			t.Errorf("%q: accepted", bad)
 		}
@@ -179,4 +180,44 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("not its own: %v", err)
 		}
 	})
+}
+
+// TestOldBase: a state of version 1, as supd wrote it before services had
+// dependencies, readiness and hooks, is read: everything is where it was, and
+// what ran counts as having been ready.
+func TestOldBase(t *testing.T) {
+	old, err := os.ReadFile("testdata/base.1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Parse(old, 7, event.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Version != Version {
+		t.Errorf("version %d", s.Version)
+	}
+	phases := map[event.Phase]bool{}
+	for name, v := range s.Services {
+		phases[v.Phase] = true
+		if v.Spec.Type != event.TypeSimple || v.Spec.StartTimeout != event.Duration(event.DefaultStartTimeout) {
+			t.Errorf("%s: defaults are missing: %+v", name, v.Spec)
+		}
+		if v.Digest != v.Spec.Digest() {
+			t.Errorf("P7: %s has another digest than it was started with", name)
+		}
+		if x := v.LastExit; x != nil && x.Ready != x.Ran {
+			t.Errorf("%s: ran %v, was ready %v", name, x.Ran, x.Ready)
+		}
+		if i := v.Instance; i != nil && i.IsReady() != (i.Running != nil) {
+			t.Errorf("%s: an instance that runs is not ready", name)
+		}
+	}
+	if len(phases) < 7 || len(s.Commands) == 0 {
+		t.Errorf("the old base shows %v and %d open commands only", phases, len(s.Commands))
+	}
+	again, err := Parse(s.Canonical(), 7, event.Genesis)
+	if err != nil || !bytes.Equal(again.Canonical(), s.Canonical()) {
+		t.Errorf("the migrated state is not its own: %v", err)
+	}
 }

@@ -54,7 +54,7 @@ func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error
 		return fmt.Errorf("%w: command %s was accepted before", ErrImpossible, d.Command)
 	}
 	for _, name := range d.Targets {
-		if s.Services[name] == nil && d.Verb != event.VerbApply { // which adds services
+		if s.Services[name] == nil && !configures(d.Verb) { // which adds services
 			return fmt.Errorf("%w: there is no service %q", ErrImpossible, name)
 		}
 	}
@@ -66,7 +66,7 @@ func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error
 	s.Commands[c.ID] = c
 	for _, name := range c.Targets {
 		v := s.Services[name]
-		if c.Verb == event.VerbApply { // what it waits for is decided by config.applied
+		if c.Configures() { // what it waits for is decided by config.applied
 			if c.After[name] = 0; v != nil {
 				c.After[name] = v.Run
 			}
@@ -80,8 +80,23 @@ func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error
 		s.supersede(v, c)
 		v.Pending = append(v.Pending, c.ID)
 	}
+	if c.Rolling() {
+		s.rolling = append(s.rolling, c.ID)
+	}
 	s.noteResolved(c)
 	return nil
+}
+
+// configures tells a verb that brings a configuration.
+func configures(verb event.Verb) bool { return verb == event.VerbApply || verb == event.VerbScale }
+
+// Configures tells that the command brings a configuration: what becomes of
+// its targets is decided by that.
+func (c *Command) Configures() bool { return configures(c.Verb) }
+
+// Rolling tells that the command does one target after the other.
+func (c *Command) Rolling() bool {
+	return c.Verb == event.VerbRestart && c.Args[event.ArgRolling] == "true"
 }
 
 // already gives the result of a command that finds its target as wanted.
@@ -89,6 +104,12 @@ func (v *Service) already(c *Command) (event.Result, bool) {
 	switch {
 	case c.Verb == event.VerbStart && v.Want == event.Up && v.Phase == event.PhaseRunning:
 		return event.Result{Service: v.Name, Outcome: event.Unchanged, Instance: v.Instance.ID}, true
+	case c.Verb == event.VerbStart && v.Remains():
+		return event.Result{Service: v.Name, Outcome: event.Unchanged}, true
+	case (c.Verb == event.VerbStart || c.Verb == event.VerbRestart) && v.Waiting != nil && v.Waiting.Failed != "":
+		return event.Result{Service: v.Name, Outcome: event.Failed, Error: v.Waiting.Failed}, true
+	case c.Verb == event.VerbStop && v.Remains():
+		return event.Result{}, false // it counts as up
 	case c.Verb == event.VerbStop && v.Want == event.Down && v.Settled():
 		return event.Result{Service: v.Name, Outcome: event.Unchanged}, true
 	case c.Verb == event.VerbReload && v.Spec.ReloadSignal == "":
@@ -102,7 +123,7 @@ func (v *Service) already(c *Command) (event.Result, bool) {
 // supersede ends, for this service, the open commands that want the opposite.
 func (s *State) supersede(v *Service, by *Command) {
 	up := func(verb event.Verb) bool {
-		return verb == event.VerbStart || verb == event.VerbRestart || verb == event.VerbApply
+		return verb == event.VerbStart || verb == event.VerbRestart || configures(verb)
 	}
 	for _, id := range slices.Clone(v.Pending) {
 		c := s.Commands[id]
@@ -127,7 +148,7 @@ func (s *State) settleTargets(v *Service) {
 func (v *Service) result(c *Command) (event.Result, bool) {
 	switch c.Verb {
 	case event.VerbStop:
-		if v.Settled() {
+		if v.Settled() && !v.Remains() {
 			return event.Result{Outcome: event.Done}, true
 		}
 	case event.VerbStart, event.VerbRestart:
@@ -139,11 +160,11 @@ func (v *Service) result(c *Command) (event.Result, bool) {
 		case c.Verb == event.VerbReload && v.Spec.ReloadSignal == "":
 			return event.Result{Outcome: event.Refused, Error: NoReloadSignal}, true
 		}
-	case event.VerbApply:
+	case event.VerbApply, event.VerbScale:
 		if !v.Removed {
 			return v.startResult(c)
 		}
-		if !v.Live() {
+		if !v.Busy() {
 			return event.Result{Outcome: event.Done}, true
 		}
 	}
@@ -158,7 +179,11 @@ const (
 
 func (v *Service) startResult(c *Command) (event.Result, bool) {
 	after := c.After[v.Name]
-	if v.Phase == event.PhaseRunning && (v.Instance.Run > after || c.Verb == event.VerbStart) {
+	if v.Spec.Oneshot() {
+		if v.Completed && v.Phase == event.PhaseExited && (v.Run > after || c.Verb == event.VerbStart) {
+			return event.Result{Outcome: event.Done, Instance: v.LastExit.Instance}, true
+		}
+	} else if v.Phase == event.PhaseRunning && (v.Instance.Run > after || c.Verb == event.VerbStart) {
 		return event.Result{Outcome: event.Done, Instance: v.Instance.ID}, true
 	}
 	if v.Phase == event.PhaseFatal && v.Want == event.Down {
@@ -167,20 +192,53 @@ func (v *Service) startResult(c *Command) (event.Result, bool) {
 	if f := v.Failure; f != nil && v.Phase == event.PhaseBackoff {
 		return event.Result{Outcome: event.Failed, Error: f.Text()}, true
 	}
-	// An instance of this command that ended without ever running: supd may
-	// try again, but the caller must hear of it now.
-	if x := v.LastExit; !v.Live() && x != nil && x.Run > after && !x.Ran && x.Stop == "" && v.Phase != event.PhaseExited {
+	// An instance of this command that ended before it was ready: supd may try
+	// again, but the caller must hear of it now. A simple service that has to say
+	// nothing is ready when it runs.
+	x, failed := v.LastExit, false
+	if x != nil && x.Run > after && !v.Busy() && v.Phase != event.PhaseExited {
+		failed = !x.Ready && (x.Stop == "" || Failing(x.Stop)) || v.Spec.Oneshot() && v.Phase == event.PhaseBackoff
+	}
+	if failed {
 		return event.Result{Outcome: event.Failed, Instance: x.Instance, Error: x.FailureText()}, true
+	}
+	if w := v.Waiting; w != nil && w.Failed != "" {
+		return event.Result{Outcome: event.Failed, Error: w.Failed}, true
 	}
 	return event.Result{}, false
 }
 
-// FailureText says why an instance never ran.
+// FailureText says why an instance did not start.
 func (x *LastExit) FailureText() string {
-	if x.Exec == nil {
+	how := "nobody knows how"
+	switch {
+	case x.Exec != nil:
+		return x.Exec.Text()
+	case x.Stop == event.ReasonStartTimeout:
+		return "it was not ready in time"
+	case x.Stop == event.ReasonHook:
+		return "its pre_start hook failed"
+	case !x.Ran:
 		return "it ended before its program was executed"
+	case x.Signal != nil:
+		how = *x.Signal
+	case x.Code != nil:
+		how = fmt.Sprintf("exit %d", *x.Code)
 	}
-	return x.Exec.Text()
+	if x.Ready {
+		return "it failed: " + how
+	}
+	return "it ended before it was ready: " + how
+}
+
+// Failing tells the reasons of stop orders that are no wish of anybody's: what
+// ends so has failed, like one that crashed.
+func Failing(reason string) bool {
+	switch reason {
+	case event.ReasonStartTimeout, event.ReasonHealth, event.ReasonWatchdog, event.ReasonHook:
+		return true
+	}
+	return false
 }
 
 // Text says what failed, for people.
@@ -221,11 +279,30 @@ func (s *State) resolve(v *Service, c *Command, res event.Result) {
 
 func (s *State) setResult(c *Command, res event.Result) {
 	c.Results[res.Service] = res
+	if c.Rolling() && res.Outcome != event.Done && res.Outcome != event.Unchanged {
+		s.stopRolling(c, res)
+	}
 	s.noteResolved(c)
 }
 
+// stopRolling ends a command that does one target after the other at the first
+// that is not as wanted: the rest is left as it is.
+func (s *State) stopRolling(c *Command, by event.Result) {
+	for _, name := range c.Targets {
+		if _, done := c.Results[name]; done {
+			continue
+		}
+		if v := s.Services[name]; v != nil {
+			v.Pending = slices.DeleteFunc(v.Pending, func(id string) bool { return id == c.ID })
+		}
+		c.Results[name] = event.Result{
+			Service: name, Outcome: event.Refused, Error: fmt.Sprintf("not reached: %s %s", by.Service, by.Outcome),
+		}
+	}
+}
+
 func (s *State) noteResolved(c *Command) {
-	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbUpgrade || c.Verb == event.VerbApply && len(c.Targets) == 0 // ended by who decides
+	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbUpgrade || c.Configures() && len(c.Targets) == 0 // ended by who decides
 	if len(c.Results) == len(c.Targets) && !alone && !slices.Contains(s.resolved, c.ID) {
 		s.resolved = append(s.resolved, c.ID)
 	}
@@ -238,8 +315,12 @@ func (s *State) findResolved() {
 		open = append(open, c)
 	}
 	slices.SortFunc(open, func(a, b *Command) int { return int(a.Seq) - int(b.Seq) })
+	s.rolling = nil
 	for _, c := range open {
 		s.noteResolved(c)
+		if c.Rolling() {
+			s.rolling = append(s.rolling, c.ID)
+		}
 	}
 }
 
@@ -254,7 +335,8 @@ func (s *State) applyEnded(r event.Record, d event.CommandEndedData) error {
 		}
 	}
 	delete(s.Commands, c.ID)
-	s.resolved = slices.DeleteFunc(s.resolved, func(id string) bool { return id == c.ID })
+	is := func(id string) bool { return id == c.ID }
+	s.resolved, s.rolling = slices.DeleteFunc(s.resolved, is), slices.DeleteFunc(s.rolling, is)
 	e := &Ended{ID: c.ID, Content: c.Content, Outcome: d.Outcome, Results: d.Results, Duration: d.Duration, Seq: r.Seq, At: r.Time}
 	s.Ended = append(s.Ended, e)
 	s.ended[e.ID] = e

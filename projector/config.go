@@ -21,7 +21,7 @@ func (s *State) applyConfiguration(r event.Record, d event.ConfigAppliedData) er
 			return fmt.Errorf("%w: %s is no target of command %s", ErrImpossible, name, by.ID)
 		}
 	}
-	s.Config.Digest = d.Digest
+	s.Config = Config{Digest: d.Digest, Scale: d.Scale, Start: d.Start}
 	s.configured()
 	s.supersedeApplies(by, d)
 	if by == nil {
@@ -33,7 +33,7 @@ func (s *State) applyConfiguration(r event.Record, d event.ConfigAppliedData) er
 	}
 	for _, c := range d.Changed {
 		v := s.Services[c.Service]
-		if c.Action == event.ChangeRestart && v.Want == event.Up && (v.Live() || v.Phase == event.PhaseStopped) {
+		if c.Action == event.ChangeRestart && v.Want == event.Up && (v.Busy() || v.Phase == event.PhaseStopped) {
 			v.Pending = append(v.Pending, by.ID)
 			continue
 		}
@@ -53,7 +53,7 @@ func concerned(d event.ConfigAppliedData) []string {
 // applyOf finds the open apply command whose acceptance is the given record.
 func (s *State) applyOf(record string) *Command {
 	for _, c := range s.Commands {
-		if c.Verb == event.VerbApply && c.Record == record {
+		if c.Configures() && c.Record == record {
 			return c
 		}
 	}
@@ -72,7 +72,7 @@ func (c *Command) targets(service string) bool {
 func (s *State) supersedeApplies(by *Command, d event.ConfigAppliedData) {
 	const why = "superseded by a later configuration"
 	for _, c := range s.Commands {
-		if c.Verb != event.VerbApply || c == by {
+		if !c.Configures() || c == by {
 			continue
 		}
 		for _, name := range c.Targets {
@@ -96,7 +96,7 @@ func (s *State) supersedeApplies(by *Command, d event.ConfigAppliedData) {
 // that is not started is all there can be.
 func (s *State) awaitAdded(v *Service) {
 	for _, c := range s.Commands {
-		if _, done := c.Results[v.Name]; c.Verb != event.VerbApply || !c.targets(v.Name) || done {
+		if _, done := c.Results[v.Name]; !c.Configures() || !c.targets(v.Name) || done {
 			continue
 		}
 		if v.Spec.Autostart {

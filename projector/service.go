@@ -14,14 +14,14 @@ func (v *Service) apply(r event.Record, shuttingDown bool) error {
 	now := event.Moment{Mono: r.Mono, Wall: r.Time}
 	switch d := r.Data.(type) {
 	case event.ServiceRemovedData:
-		v.Removed, v.NextStart = true, nil
+		v.Removed, v.NextStart, v.Waiting = true, nil, nil
 	case event.ServiceWantedData:
 		v.applyWanted(r, d)
 	case event.ServiceFatalData:
 		if v.Live() {
 			return v.impossible("it has a live instance")
 		}
-		v.Phase, v.Fatal, v.NextStart = event.PhaseFatal, fatalText(d), nil
+		v.Phase, v.Fatal, v.NextStart, v.Waiting = event.PhaseFatal, fatalText(d), nil, nil
 	case event.RestartScheduledData:
 		if v.Live() {
 			return v.impossible("it has a live instance")
@@ -30,10 +30,19 @@ func (v *Service) apply(r event.Record, shuttingDown bool) error {
 		v.Restarts++
 		v.NextStart = &NextStart{At: d.NotBefore, Delay: d.Delay, Boot: r.Boot, Record: r.ID}
 	case event.RestartCancelledData:
-		if v.Phase != event.PhaseBackoff {
+		if v.Phase != event.PhaseBackoff && (v.Phase != event.PhaseWaiting || v.NextStart == nil) {
 			return v.impossible("no restart is scheduled")
 		}
-		v.Phase, v.NextStart = event.PhaseStopped, nil
+		v.Phase, v.NextStart, v.Waiting = event.PhaseStopped, nil, nil
+	case event.ServiceWaitingData:
+		if v.Busy() || v.Want != event.Up {
+			return v.impossible("it is not about to start")
+		}
+		v.Phase, v.Waiting = event.PhaseWaiting, &Waiting{For: d.For, Limiter: d.Limiter, Failed: d.Failed, Record: r.ID}
+	case event.HookStartedData:
+		return v.applyHookStarted(r, d)
+	case event.HookEndedData:
+		return v.applyHookEnded(r, d, shuttingDown)
 	case event.InstanceStartingData:
 		return v.applyStarting(r, d, now)
 	case event.InstanceStoppingData:
@@ -56,8 +65,19 @@ func (v *Service) impossible(why string) error {
 // completed: wanted again, it is simply stopped.
 func (v *Service) applyWanted(r event.Record, d event.ServiceWantedData) {
 	v.Want, v.WantReason, v.WantRecord = d.Want, d.Reason, r.ID
-	if d.Want == event.Up && !v.Live() && (v.Phase == event.PhaseExited || v.Phase == event.PhaseFatal) {
-		v.Phase, v.Fatal = event.PhaseStopped, ""
+	switch {
+	case d.Want == event.Up:
+		v.Completed = false
+		if !v.Busy() && (v.Phase == event.PhaseExited || v.Phase == event.PhaseFatal) {
+			v.Phase, v.Fatal = event.PhaseStopped, ""
+		}
+	case v.Phase == event.PhaseWaiting:
+		v.Phase, v.Waiting, v.NextStart = event.PhaseStopped, nil, nil
+	case d.Reason != event.ReasonCompleted && v.Completed: // what remained up is ended
+		v.Completed = false
+		if !v.Busy() && v.Phase == event.PhaseExited {
+			v.Phase = event.PhaseStopped
+		}
 	}
 }
 
@@ -83,9 +103,30 @@ func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown
 			return err
 		}
 		in.Running = &now
+		if in.Stop == nil && in.IsReady() {
+			v.Phase = event.PhaseRunning
+		}
+	case event.InstanceReadyData:
+		if err := is(d.Instance); err != nil {
+			return err
+		}
+		if in.Running == nil {
+			return v.impossible("it does not run")
+		}
+		in.Ready = &now
 		if in.Stop == nil {
 			v.Phase = event.PhaseRunning
 		}
+	case event.InstanceExtendedData:
+		if err := is(d.Instance); err != nil {
+			return err
+		}
+		return v.applyExtended(d)
+	case event.HealthChangedData:
+		if err := is(d.Instance); err != nil {
+			return err
+		}
+		in.Health = d.To
 	case event.InstanceExecFailedData:
 		failure := &ExecFailure{Step: d.Step, Errno: d.Errno, Error: d.Error, Path: d.Path}
 		if !v.Live() { // no stub got as far as its gate: there is no instance
@@ -120,19 +161,21 @@ func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown
 // applyStarting keeps P1: no instance before the proof that the one before
 // it, with its tree, is dead.
 func (v *Service) applyStarting(r event.Record, d event.InstanceStartingData, now event.Moment) error {
-	if v.Live() {
-		return v.impossible("it has a live instance")
+	if v.Busy() {
+		return v.impossible("it has a live instance, or a hook is under way")
 	}
 	if d.Run != v.Run+1 {
 		return v.impossible(fmt.Sprintf("run %d comes after run %d", d.Run, v.Run))
 	}
 	v.Run, v.Phase, v.NextStart, v.Fatal, v.Failure = d.Run, event.PhaseStarting, nil, "", nil
+	v.Waiting, v.Completed = nil, false
 	if d.Reason != event.ReasonRestart {
 		v.Retries = 0
 	}
 	v.Instance = &Instance{
 		ID: d.Instance, Run: d.Run, PID: d.PID, StartTime: d.StartTime, Boot: r.Boot, Cgroup: d.Cgroup,
 		SpecDigest: d.SpecDigest, Record: r.ID, Seq: r.Seq, Started: now, Reason: d.Reason,
+		Awaits: v.Spec.Ready != nil && !v.Spec.Oneshot(),
 	}
 	return nil
 }
@@ -141,9 +184,11 @@ func (v *Service) applyStopping(r event.Record, d event.InstanceStoppingData) er
 	order := StopOrder{Signal: d.Signal, Deadline: d.Deadline, Reason: d.Reason, Record: r.ID, Seq: r.Seq}
 	switch {
 	case v.Instance != nil && v.Instance.ID == d.Instance:
+		order.Hooked = v.Spec.Hooks.PreStop != nil && v.Instance.Running != nil && d.Signal != event.Kill
 		// A second order (a forced shutdown) keeps what was already sent.
 		if old := v.Instance.Stop; old != nil {
-			order.Signaled, order.Killed = old.Signaled && old.Signal == d.Signal, old.Killed
+			order.Signaled, order.Killed, order.PreStop = old.Signaled && old.Signal == d.Signal, old.Killed, old.PreStop
+			order.Hooked = old.Hooked
 		}
 		v.Instance.Stop = &order
 	case v.Tree != nil && v.Tree.Instance == d.Instance:
@@ -204,7 +249,7 @@ func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now ev
 	in := v.Instance
 	v.LastExit = &LastExit{
 		Instance: in.ID, Run: in.Run, Boot: in.Boot, Cgroup: in.Cgroup, Code: d.Code, Signal: d.Signal, Cause: d.Cause,
-		Expected: d.Expected, At: now, Uptime: d.Uptime, Ran: in.Running != nil, Exec: in.ExecFailed, Record: r.ID,
+		Expected: d.Expected, At: now, Uptime: d.Uptime, Ran: in.Running != nil, Ready: in.IsReady(), Exec: in.ExecFailed, Record: r.ID,
 	}
 	if in.Stop != nil {
 		v.LastExit.Stop = in.Stop.Reason
@@ -213,14 +258,17 @@ func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now ev
 		}
 	}
 	v.Instance = nil
-	v.Phase = v.restPhase(r.Boot, shuttingDown)
+	v.Completed = v.Spec.Oneshot() && d.Expected && in.Stop == nil
+	if v.Phase = v.restPhase(r.Boot, shuttingDown); !d.Leftovers {
+		v.postStop(r.Boot)
+	}
 }
 
 // restPhase is where a service is when its last process has gone: stopped if
 // that was asked for or if the machine took it, which is no failure of the
 // service; else exited (until a restart is scheduled).
 func (v *Service) restPhase(boot string, shuttingDown bool) event.Phase {
-	asked := v.Want == event.Down && v.WantReason != event.ReasonCompleted || v.LastExit.Stop != ""
+	asked := v.Want == event.Down && v.WantReason != event.ReasonCompleted || v.LastExit.Stop != "" && !Failing(v.LastExit.Stop)
 	if asked || shuttingDown || v.Removed || v.LastExit.Boot != boot {
 		return event.PhaseStopped
 	}
@@ -236,6 +284,9 @@ func sweepRetry(sweeps int) int64 {
 
 func (v *Service) applySwept(r event.Record, d event.InstanceSweptData, now event.Moment, shuttingDown bool) {
 	if v.Tree == nil || v.Tree.Instance != d.Instance {
+		if x := v.LastExit; v.Instance == nil && v.Tree == nil && x != nil && x.Instance == d.Instance && d.Method == MethodLeft {
+			v.postStop(r.Boot)
+		}
 		return // leftovers that were named and left alone (stop.mode main)
 	}
 	if d.Survived > 0 {
@@ -246,6 +297,7 @@ func (v *Service) applySwept(r event.Record, d event.InstanceSweptData, now even
 	}
 	v.Tree = nil
 	v.Phase = v.restPhase(r.Boot, shuttingDown)
+	v.postStop(r.Boot)
 }
 
 // MethodLeft is the method of an instance.swept that names leftovers without

@@ -6,9 +6,9 @@ import (
 	"supd/journal/event"
 )
 
-// Version numbers the canonical form. A base of another version is migrated
-// when it is read, never guessed at.
-const Version = 1
+// Version numbers the canonical form. A base of an older version is migrated
+// when it is read, never guessed at; one of a newer version is refused.
+const Version = 2
 
 // Limits of the memory of ended commands (R8).
 const (
@@ -33,6 +33,8 @@ type State struct {
 	parts    []string          // parts of a base that is being read
 	ended    map[string]*Ended // index of Ended
 	resolved []string          // commands whose targets all have a result
+	rolling  []string          // open commands that do one target after the other, oldest first
+	graph    *event.Graph      // of the services as they are defined; nil: not computed yet
 }
 
 // Supd is what the state knows of supd's own processes.
@@ -44,6 +46,7 @@ type Supd struct {
 	Stopping *Stopping `json:"stopping"`
 	Stopped  bool      `json:"stopped"` // the last end was orderly
 	Degraded bool      `json:"degraded"`
+	Bucket   *Bucket   `json:"bucket,omitempty"` // nil: full
 }
 
 // Keeper is the keeper of the last keeper.started. Configured tells whether a
@@ -65,7 +68,16 @@ type Stopping struct {
 
 // Config is the applied configuration.
 type Config struct {
-	Digest string `json:"digest"`
+	Digest string            `json:"digest"`
+	Scale  map[string]int    `json:"scale,omitempty"` // counts that commands have set, by base name
+	Start  *event.StartLimit `json:"start,omitempty"` // nil: automatic restarts are not limited
+}
+
+// Bucket holds the tokens of the start limiter as they were at a moment.
+type Bucket struct {
+	Tokens float64 `json:"tokens"`
+	Mono   int64   `json:"mono"`
+	Boot   string  `json:"boot"`
 }
 
 // Service is one service, or one replica.
@@ -89,6 +101,30 @@ type Service struct {
 	Removed    bool         `json:"removed"`
 	Pending    []string     `json:"pending"` // open commands without a result for this service, oldest first
 	Definition event.Seq    `json:"definition"`
+	Waiting    *Waiting     `json:"waiting,omitempty"`
+	Hook       *Hook        `json:"hook,omitempty"`      // that is being run
+	PostStop   bool         `json:"post_stop,omitempty"` // the hook is due: its tree is gone
+	Completed  bool         `json:"completed,omitempty"` // a oneshot: its last run ended with success, and it was not wanted anew since
+}
+
+// Waiting is what keeps a wanted service from being started.
+type Waiting struct {
+	For     []event.WaitFor `json:"for"`
+	Limiter bool            `json:"limiter"`
+	Failed  string          `json:"failed"`
+	Record  string          `json:"record"`
+}
+
+// Hook is a hook that was begun, or is about to be, and has not ended.
+type Hook struct {
+	Name      string       `json:"name"`
+	Instance  string       `json:"instance"`
+	Operation string       `json:"operation"`
+	Deadline  event.Moment `json:"deadline"`
+	Boot      string       `json:"boot"`
+	Record    string       `json:"record"`
+	Seq       event.Seq    `json:"seq"`             // of hook.started: it runs after it
+	Doubt     bool         `json:"doubt,omitempty"` // the keeper that was to run it is gone
 }
 
 // Instance is a main process that is not known to be dead.
@@ -109,7 +145,17 @@ type Instance struct {
 	Stuck      bool          `json:"stuck"`
 	Adopted    bool          `json:"adopted"` // by the current keeper, which is not its parent
 	Reason     string        `json:"reason"`
+
+	Awaits     bool          `json:"awaits,omitempty"`      // it is ready when it says so, not when it runs
+	Ready      *event.Moment `json:"ready,omitempty"`       // of instance.ready
+	Extended   *event.Moment `json:"extended,omitempty"`    // its start may take until then, by its own word
+	Health     string        `json:"health,omitempty"`      // healthy, unhealthy; empty: not known yet
+	PreStarted bool          `json:"pre_started,omitempty"` // pre_start ended with success: the gate may open
+	PostStart  bool          `json:"post_start,omitempty"`  // post_start was begun
 }
+
+// IsReady tells that the instance runs and, where it has to say so, is ready.
+func (i *Instance) IsReady() bool { return i.Running != nil && (!i.Awaits || i.Ready != nil) }
 
 // ExecFailure says why an instance never ran its program.
 type ExecFailure struct {
@@ -127,7 +173,9 @@ type StopOrder struct {
 	Record   string        `json:"record"`
 	Seq      event.Seq     `json:"seq"`
 	Signaled bool          `json:"signaled"`
-	Killed   *event.Moment `json:"killed"` // when KILL was sent
+	Killed   *event.Moment `json:"killed"`             // when KILL was sent
+	Hooked   bool          `json:"hooked,omitempty"`   // pre_stop comes before its signal
+	PreStop  bool          `json:"pre_stop,omitempty"` // and has ended
 }
 
 // Tree is what is left of an ended instance's tree while it is being ended.
@@ -160,7 +208,8 @@ type LastExit struct {
 	Expected bool           `json:"expected"`
 	At       event.Moment   `json:"at"`
 	Uptime   event.Duration `json:"uptime"`
-	Ran      bool           `json:"ran"` // its program was executed
+	Ran      bool           `json:"ran"`             // its program was executed
+	Ready    bool           `json:"ready,omitempty"` // and it was ready
 	Exec     *ExecFailure   `json:"exec"`
 	Stop     string         `json:"stop"` // reason of the stop order, empty if nobody asked
 	Record   string         `json:"record"`
@@ -224,10 +273,41 @@ func (s *State) EndedCommand(id string) *Ended { return s.ended[id] }
 // now end, oldest first.
 func (s *State) Resolved() []string { return s.resolved }
 
-// Live tells whether the service has a process that may be alive.
+// Live tells whether the service has an instance, or the rest of one's tree,
+// that may be alive.
 func (v *Service) Live() bool { return v.Instance != nil || v.Tree != nil }
+
+// Busy tells whether anything of the service is there or has to be done before
+// it may start again: an instance, a tree, a hook.
+func (v *Service) Busy() bool { return v.Live() || v.Hook != nil || v.PostStop }
+
+// Remains tells that a completed oneshot counts as up.
+func (v *Service) Remains() bool { return v.Completed && v.Spec.Remain && !v.Busy() }
+
+// Graph is how the services depend on each other now. It is computed when it
+// is asked for after a definition has changed.
+func (s *State) Graph() *event.Graph {
+	if s.graph == nil {
+		specs := make(map[string]event.Spec, len(s.Services))
+		for name, v := range s.Services {
+			specs[name] = v.Spec
+		}
+		s.graph = event.NewGraph(specs)
+	}
+	return s.graph
+}
+
+// Rolling lists the open commands that do one target after the other, oldest
+// first.
+func (s *State) Rolling() []*Command {
+	list := make([]*Command, 0, len(s.rolling))
+	for _, id := range s.rolling {
+		list = append(list, s.Commands[id])
+	}
+	return list
+}
 
 // Settled tells whether the service is at rest: no process, no restart due.
 func (v *Service) Settled() bool {
-	return !v.Live() && (v.Phase == event.PhaseStopped || v.Phase == event.PhaseExited || v.Phase == event.PhaseFatal)
+	return !v.Busy() && (v.Phase == event.PhaseStopped || v.Phase == event.PhaseExited || v.Phase == event.PhaseFatal)
 }

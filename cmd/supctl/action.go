@@ -268,6 +268,8 @@ func (act *action) show(verb event.Verb, r event.CommandReply) error {
 		}
 	case r.Status == event.ReplyAccepted:
 		fmt.Fprintln(act.out, r.Command)
+	case r.Outcome == event.Expired:
+		act.complain(fmt.Errorf("cannot %s: the id is too old, so whether it was done already is not known any more", verb), "let supctl draw an id, or use a new one")
 	case len(r.Results) == 0:
 		fmt.Fprintf(act.out, "%s: %s\n", verb, r.Outcome)
 	case verb == event.VerbUpgrade:

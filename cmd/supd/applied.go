@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -185,11 +186,32 @@ func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {
 			// line uses changes what runs.
 			parts = append([]string{strings.Join(s.Launch.Args, "\x00")}, parts...)
 		}
-		spec.Environment.Digest = keyed(key, parts...)
+		spec.Environment.Digest = keyed(key, slices.Concat(parts, expanded(spec, s.Launch))...)
 		defs = append(defs, policy.Definition{Name: s.Name, Spec: spec})
 		starts[s.Name] = start{spec.Digest(), s.Launch}
 	}
 	return defs, starts
+}
+
+// expanded are the arguments of hooks and probes where they differ from what
+// is written: then a value that only they use changes what runs, too.
+func expanded(spec event.Spec, launch event.Launch) []string {
+	var parts []string
+	add := func(name string, written []string, x event.LaunchExec) {
+		if !slices.Equal(written, x.Args) {
+			parts = append(parts, name+"\x00"+strings.Join(x.Args, "\x00"))
+		}
+	}
+	for _, hook := range slices.Sorted(maps.Keys(launch.Hooks)) {
+		add(hook, spec.Hooks.Command(hook), launch.Hooks[hook])
+	}
+	if launch.ReadyExec != nil && spec.Ready != nil {
+		add("ready", spec.Ready.Exec, *launch.ReadyExec)
+	}
+	if launch.HealthExec != nil && spec.Health != nil {
+		add("health", spec.Health.Exec, *launch.HealthExec)
+	}
+	return parts
 }
 
 // launches is what starts services. It belongs to the loop's goroutine.

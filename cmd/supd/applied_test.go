@@ -35,8 +35,15 @@ func secretSet() *config.Set {
 	return &config.Set{
 		Supd: config.Supd{Node: "n"},
 		Services: []config.Service{{
-			Name: "web", Spec: event.Spec{Type: event.TypeSimple, StartTimeout: event.Duration(90 * time.Second), Base: "web", CommandLine: true, Command: []string{"/bin/web --pass ${PASS}"}, Environment: event.Environment{Names: []string{"PASS"}}},
-			Launch:      event.Launch{Paths: []string{"/bin/web"}, Args: []string{"/bin/web", "--pass", secret}, Env: []string{"PASS=" + secret}},
+			Name: "web",
+			Spec: event.Spec{
+				Base: "web", CommandLine: true, Command: []string{"/bin/web --pass ${PASS}"}, Environment: event.Environment{Names: []string{"PASS"}},
+				Type: event.TypeSimple, StartTimeout: event.Duration(event.DefaultStartTimeout), Hooks: event.Hooks{PreStop: []string{"/bin/drain ${PASS}"}},
+			},
+			Launch: event.Launch{
+				Paths: []string{"/bin/web"}, Args: []string{"/bin/web", "--pass", secret}, Env: []string{"PASS=" + secret},
+				Hooks: map[string]event.LaunchExec{event.HookPreStop: {Paths: []string{"/bin/drain"}, Args: []string{"/bin/drain", secret}}},
+			},
 			ExplicitEnv: []string{"PASS=" + secret},
 		}},
 	}
@@ -263,8 +270,11 @@ func TestDefinitionsHoldNoSecrets(t *testing.T) {
 		t.Error("the same configuration has another digest: a restart for nothing (P7)")
 	}
 	for name, other := range map[string]string{
-		"another key":      digest("key 2", func(*config.Service) {}),
-		"another value":    digest("key", func(s *config.Service) { s.ExplicitEnv = []string{"PASS=other"} }),
+		"another key":   digest("key 2", func(*config.Service) {}),
+		"another value": digest("key", func(s *config.Service) { s.ExplicitEnv = []string{"PASS=other"} }),
+		"another hook": digest("key", func(s *config.Service) {
+			s.Launch.Hooks[event.HookPreStop] = event.LaunchExec{Args: []string{"/bin/drain", "other"}}
+		}),
 		"another argument": digest("key", func(s *config.Service) { s.Launch.Args[2] = "other" }),
 	} {
 		if other == same {

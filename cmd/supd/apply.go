@@ -82,7 +82,7 @@ func (e *engine) read() (r *reading, problems []config.Problem) {
 	if e.args.Places.Config == "" {
 		return nil, []config.Problem{{File: "command line", Line: 1, Column: 1, Message: "this supd runs one command and has no configuration"}}
 	}
-	host, err := config.ThisHost(originalLimits())
+	host, err := thisHost()
 	if err != nil {
 		return failed(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -172,10 +173,28 @@ func kernelFeatures(k wire.Info) map[string]string {
 	return map[string]string{
 		"cgroup":      cgroup,
 		"cgroup.kill": has(wire.FeatureCgroupKill, "yes", "no: trees are frozen and killed one by one"),
+		"limits":      limitFeatures(k),
 		"pidfd_exit":  has(wire.FeaturePidfdExit, "yes", "no: exit codes are unknown for services whose keeper was killed"),
 		"subreaper":   has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
 		"change_user": has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
 	}
+}
+
+// limitFeatures says which limits of cgroups this machine can hold.
+func limitFeatures(k wire.Info) string {
+	var have []string
+	for _, l := range []struct {
+		bit uint32
+		key string
+	}{{wire.FeatureMemory, "memory"}, {wire.FeatureCPU, "cpu_quota"}, {wire.FeaturePIDs, "pids"}} {
+		if k.Features&l.bit != 0 {
+			have = append(have, l.key)
+		}
+	}
+	if len(have) == 0 {
+		return "no: limits.memory, cpu_quota and pids need controllers of cgroup2, and services that have them are not started"
+	}
+	return strings.Join(have, ", ")
 }
 
 // maxLogsWait bounds how long one question for more output waits.

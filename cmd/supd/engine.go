@@ -21,6 +21,7 @@ import (
 	"supd/executor"
 	"supd/executor/keeper"
 	"supd/executor/policy"
+	"supd/executor/probe"
 	"supd/journal"
 	"supd/journal/control"
 	"supd/journal/event"
@@ -39,6 +40,7 @@ type engine struct {
 	args     keeperArgs
 	log      *slog.Logger
 	client   *keeper.Client
+	prober   *probe.Prober
 	journal  *journal.Journal
 	identity journal.Identity
 	boot     string
@@ -64,6 +66,10 @@ type engine struct {
 	health string // of the journal, for info
 }
 
+// engineThreads are what an engine needs with clients, a journal that hangs and
+// a collection under way.
+const engineThreads = 20
+
 func engineMain(safe bool) int {
 	a, err := helperArgs(keeper.ArgsFD)
 	if err != nil {
@@ -73,6 +79,7 @@ func engineMain(safe bool) int {
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	go keeper.Prewarm(engineThreads)
 	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
@@ -95,6 +102,9 @@ func (e *engine) run(safe bool) error {
 	if err != nil {
 		return err
 	}
+	if e.prober, err = e.newProber(); err != nil {
+		return err
+	}
 	state, replayed, base, poisoned, err := e.recover(safe)
 	if err != nil {
 		return err
@@ -107,7 +117,7 @@ func (e *engine) run(safe bool) error {
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use, Upgrade: e.replace,
+			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
 		},
 		Host: e.client, Log: e.log,
 		Engine: event.EngineStartedData{
@@ -222,6 +232,7 @@ func (e *engine) configuration(s *projector.State) error {
 // the first of a keeper that no person started, so an edited file never reaches
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	e.prober.Listen()
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -335,6 +346,7 @@ func openSocket(path string, c config.Control) error {
 // runLoop drives the loop to its end and closes in good order.
 func (e *engine) runLoop() error {
 	err := e.loop.Run(context.Background())
+	e.prober.Close()
 	var quit executor.QuitError
 	if !errors.As(err, &quit) {
 		return err

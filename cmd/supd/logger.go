@@ -41,7 +41,11 @@ func loggerMain() int {
 	return exitcode.Done
 }
 
+// loggerThreads are what a logger needs while its disk hangs.
+const loggerThreads = 10
+
 func runLogger(a keeperArgs, log *slog.Logger) error {
+	go keeper.Prewarm(loggerThreads)
 	conn, err := wire.NewLoggerConn(wire.LoggerFD)
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ it keeps state in folders of its own, run-PID, and removes them at the end.`,
 
 // load reads a configuration and prints what is wrong with it.
 func load(path string) (*config.Set, error) {
-	host, err := config.ThisHost(originalLimits())
+	host, err := thisHost()
 	if err != nil {
 		return nil, failure{exitcode.Failed, err}
 	}
@@ -81,6 +81,9 @@ func load(path string) (*config.Set, error) {
 	}
 	return set, nil
 }
+
+// thisHost is what configurations are resolved against.
+func thisHost() (config.Host, error) { return config.ThisHost(originalLimits()) }
 
 // originalLimits are the limits that Go changed before main: services get
 // them as supd was started.

@@ -34,6 +34,8 @@ var settings = []setting{
 	{"output.directory", func(s *config.Set) any { return s.Output.Directory }, false},
 	{"output.max_total", func(s *config.Set) any { return s.Output.MaxTotal }, true},
 	{"start.concurrency", func(s *config.Set) any { return s.Start.Concurrency }, true},
+	{"start.rate", func(s *config.Set) any { return s.Start.Rate }, true},
+	{"start.burst", func(s *config.Set) any { return s.Start.Burst }, true},
 }
 
 // changedSettings are the settings that next has otherwise: live ones than

@@ -40,6 +40,16 @@ func TestChangedSettings(t *testing.T) {
 		gid := uint32(7)
 		return &config.Set{Supd: config.Supd{LogLevel: "info"}, Control: config.Control{Mode: 0o660, AdminGID: &gid}, Journal: config.Journal{Inbox: 5}}
 	}
+	listen := base()
+	listen.Listen = config.Listen{Address: ":1", Cert: "c", Keys: []config.ListenKey{{Key: "U", Role: config.RoleRead}}}
+	for _, s := range changedSettings(base(), base(), listen) {
+		if !slices.Contains([]string{"listen.address", "listen.tls", "listen.nkeys"}, s.Key) || s.Action != event.PlanUpdate {
+			t.Errorf("a listener changes %+v", s)
+		}
+	}
+	if n := len(changedSettings(base(), base(), listen)); n != 3 {
+		t.Errorf("%d settings of a listener are seen", n)
+	}
 	if got := changedSettings(base(), base(), base()); got != nil {
 		t.Errorf("equal sets differ: %v", got)
 	}

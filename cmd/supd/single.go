@@ -91,7 +91,7 @@ func removeAll(dirs []string) {
 // commandSet resolves a command line, and finds out in front of a person
 // whether there is anything to run.
 func commandSet(args []string) (*config.Set, error) {
-	host, err := config.ThisHost(originalLimits())
+	host, err := thisHost()
 	if err != nil {
 		return nil, failure{exitcode.Failed, err}
 	}

@@ -148,6 +148,28 @@ func (k *keeper) drained(m *wire.Drained) {
 	k.release(s)
 }
 
+// giveUpEmpty gives up pipes that nobody can write to any more and that hold
+// nothing: there is nothing to wait for, and a logger that hangs with its disk
+// must not hold up the restart of a service that is silent (P5, R7).
+func (k *keeper) giveUpEmpty(s *slot) {
+	for i := range s.pipes {
+		p := &s.pipes[i]
+		if p.fd < 0 {
+			continue
+		}
+		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 0); err != nil || n != 1 || fds[0].Revents != unix.POLLHUP {
+			continue
+		}
+		closeAll(&p.fd)
+		if wire.Stream(i+1) == wire.Stdout {
+			s.StdoutDrained = true
+		} else {
+			s.StderrDrained = true
+		}
+	}
+}
+
 // adoptOutput opens the pipes of an adopted process again; the process itself
 // holds them open for reading, so nothing was lost (P8).
 func (k *keeper) adoptOutput(s *slot, merged bool) {

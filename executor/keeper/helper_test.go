@@ -70,13 +70,13 @@ func TestOutput(t *testing.T) {
 	s := newStage(t, "")
 	i := s.parkCaptured(false, "echo to stdout; echo to stderr >&2")
 	pipes := s.attached(2)
+	await[Exited](s, i) // its bytes are in the pipes: what is empty by now needs no logger
 	if out := readAll(t, pipes[i+" stdout"]); out != "to stdout\n" {
 		t.Errorf("stdout %q", out)
 	}
 	if out := readAll(t, pipes[i+" stderr"]); out != "to stderr\n" {
 		t.Errorf("stderr %q", out)
 	}
-	await[Exited](s, i)
 	must(t, s.client.Forget(i)) // stays until drained
 	must(t, s.logger.Drained(i, wire.Stdout))
 	if d := await[Drained](s, i); d.Stream != wire.Stdout || !d.Slot.Forgotten {
@@ -211,6 +211,20 @@ func TestLoggerKilled(t *testing.T) {
 	kill(t, s.loggerPID)
 	s.meetLogger()
 	s.attached(2)
+}
+
+// TestSilentNeedsNoLogger: an instance that left nothing in its pipes is
+// drained when it ends, whatever the logger does meanwhile.
+func TestSilentNeedsNoLogger(t *testing.T) {
+	s := newStage(t, "")
+	i := s.parkCaptured(false, "exit 0")
+	streams := map[wire.Stream]bool{}
+	for range 2 {
+		streams[await[Drained](s, i).Stream] = true
+	}
+	if len(streams) != 2 {
+		t.Errorf("drained: %v", streams)
+	}
 }
 
 // TestLoggerEvents checks the queue that bridges the engine's absence.

@@ -150,7 +150,7 @@ func (k *keeper) start() error {
 	k.cwd, _ = os.Getwd()
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	// A real-time policy would be set here, before the runtime makes threads.
-	prewarm(prewarmThreads)
+	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if estate.Keeper != nil {
 		k.umask = estate.Keeper.Umask // that of the person who started the first one

@@ -1,6 +1,8 @@
 package keeper
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -62,6 +64,9 @@ func (k *keeper) signal(m *wire.Signal) {
 		if err, ok := k.signalGroup(s, sig); ok {
 			op.Method = wire.MethodGroup
 			op.result(s.PID, err)
+			if k.info.Features&wire.FeatureRoot == 0 {
+				k.reportBeyond(s, sig)
+			}
 			break
 		}
 		fallthrough // the number is not ours any more: search for what is left
@@ -122,6 +127,29 @@ func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
 	})
 }
 
+// reportBeyond names the members of an instance's group that a signal of ours
+// cannot have reached since they belong to another user: the kernel reports
+// success as long as one member could be signalled.
+func (k *keeper) reportBeyond(s *slot, sig syscall.Signal) {
+	group, log := s.PID, k.log.With("service", s.Service, "instance", s.Instance)
+	k.job(k.trees, func() {
+		for _, p := range beyond(group) {
+			log.Warn("a process of another user in the service's group was not signalled; it stays until it ends by itself or its user ends it",
+				"signal", unix.SignalName(sig), "pid", p.PID, "command", p.Comm)
+		}
+	})
+}
+
+// beyond lists the members of a process group that this process may not signal.
+func beyond(group int) (out []wire.Process) {
+	for pid, st := range takeSnapshot().procs {
+		if st.group == group && !st.zombie && unix.Kill(pid, 0) == unix.EPERM {
+			out = append(out, wire.Process{PID: pid, Comm: st.comm})
+		}
+	}
+	return out
+}
+
 // dupPidfd is for a worker: the slot's own may be closed before it gets there.
 func (s *slot) dupPidfd() int {
 	if s.pidfd < 0 {
@@ -158,10 +186,14 @@ func (k *keeper) sweep(m *wire.Sweep) {
 		if s.mute && g.path != "" {
 			g.features = cgroupFeatures(g.path)
 		}
-		main := s.dupPidfd()
+		main, log := s.dupPidfd(), k.log.With("service", s.Service, "instance", s.Instance)
 		k.job(k.trees, func() {
 			method, rep, survived := sweep(g, r, main, k.children)
 			closeAll(&main)
+			if survived > 0 {
+				log.Error("processes of an ended instance survive KILL; the service is not started again before they end",
+					"processes", survivors(g, r, k.children))
+			}
 			k.poller.post(func() {
 				op.Method, op.Survived = method, survived
 				rep.into(&op.Operation)
@@ -171,6 +203,24 @@ func (k *keeper) sweep(m *wire.Sweep) {
 		return
 	}
 	k.finish(s, op, began)
+}
+
+// survivors names what is left of a tree, for people: pids, states and commands.
+func survivors(g cgroup, r root, own *children) (out []string) {
+	pids := g.pids()
+	if g.path == "" {
+		s := takeSnapshot()
+		pids = s.tree(r, s.tags(), own)
+	}
+	for _, pid := range pids[:min(len(pids), wire.MaxPIDs)] {
+		state := ""
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
+			_, state, _ = strings.Cut(string(b), "State:\t")
+			state, _, _ = strings.Cut(state, "\n")
+		}
+		out = append(out, fmt.Sprintf("%d %s (%s)", pid, named(pid).Comm, state))
+	}
+	return out
 }
 
 // instanceCgroup tells whether path can be the own cgroup of an instance, of

@@ -85,9 +85,11 @@ func pidfdStatus(fd int) (syscall.WaitStatus, bool) {
 	return syscall.WaitStatus(info.Exit_code), true
 }
 
-// prewarm makes the runtime create n threads, which it never gives back. Later,
-// when the process table is full, it would die trying to create one.
-func prewarm(n int) {
+// Prewarm makes the runtime create threads until there are n, which it never
+// gives back. Later, when the process table is full, it would die trying to
+// create one. It takes some milliseconds, a second at most, and gives up
+// without a word where there are no descriptors.
+func Prewarm(n int) {
 	var p [2]int
 	if unix.Pipe2(p[:], unix.O_CLOEXEC) != nil {
 		return

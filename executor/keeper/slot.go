@@ -203,6 +203,7 @@ func (k *keeper) exitedTree(s *slot, leftovers bool) {
 	if s.OpenedAt == 0 && s.Adoption == 0 {
 		s.closePipes() // nobody else has them
 	}
+	k.giveUpEmpty(s)
 	k.changed(s)
 	k.watchTree(s)
 	k.release(s)
@@ -248,7 +249,9 @@ func (k *keeper) checkEmpty(s *slot) {
 
 func (k *keeper) treeEmpty(s *slot) {
 	s.TreeEmpty = true
+	k.giveUpEmpty(s)
 	k.changed(s)
+	k.release(s)
 }
 
 // release lets a forgotten slot go when its output is drained and told.

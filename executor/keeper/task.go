@@ -20,6 +20,10 @@ import (
 // tailPause is how long a probe that writes without end is not read.
 const tailPause = 10 * time.Millisecond
 
+// TaskVariable is the beginning of the environment variable that a task must be
+// given, with the id of its slot.
+const TaskVariable = taskMark
+
 // taskMark is the variable that keeps a task's processes from counting as its
 // instance's where there are no cgroups.
 const taskMark = "SUPD_TASK="

@@ -3,8 +3,11 @@ package keeper
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +67,82 @@ func TestSweep(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestKillLadder ends the same trees with each rung of the ladder alone, as if the
+// kernel lacked those above it.
+func TestKillLadder(t *testing.T) {
+	s := newStage(t, "")
+	if s.table.Info.Cgroup == "" {
+		t.Skip("NOT RUN: needs cgroup2")
+	}
+	all := s.table.Info.Features
+	for _, rung := range []struct {
+		name     string
+		features uint32
+		method   wire.Method
+		cgroup   bool
+	}{
+		{"cgroup.kill", all, wire.MethodCgroupKill, true},
+		{"freeze", all &^ wire.FeatureCgroupKill, wire.MethodFreezeKill, true},
+		{"one by one", all &^ wire.FeatureCgroupKill &^ wire.FeatureCgroupFreeze, wire.MethodCgroupEach, true},
+		{"search", all, wire.MethodScan, false},
+	} {
+		for name, script := range evil(t, s.dir) {
+			t.Run(rung.name+"/"+name, func(t *testing.T) {
+				if all&rung.features != rung.features {
+					t.Skip("NOT RUN: needs " + rung.name)
+				}
+				os.Remove(filepath.Join(s.dir, "started"))
+				i, slot := s.run(script)
+				waitFile(t, filepath.Join(s.dir, "started"))
+				must(t, s.client.Signal(i, "end", unix.SIGKILL, wire.ScopeMain))
+				await[Exited](s, i)
+				g := cgroup{slot.Cgroup, rung.features}
+				if !rung.cgroup {
+					g.path = ""
+				}
+				method, rep, survived := sweep(g, rootOf(slot), -1, newChildren())
+				if method != rung.method || survived != 0 || rep.errno != 0 {
+					t.Errorf("%s, %+v, %d survived", method, rep, survived)
+				}
+				if left := (cgroup{path: slot.Cgroup}).pids(); len(left) != 0 {
+					t.Errorf("%v are left", left)
+				}
+				must(t, s.client.Forget(i))
+			})
+		}
+	}
+}
+
+// TestBeyond finds a group's member that belongs to another user.
+func TestBeyond(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: needs root")
+	}
+	group := exec.Command("/bin/sleep", "60")
+	group.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	must(t, group.Start())
+	t.Cleanup(func() { _ = group.Process.Kill(); _ = group.Wait() })
+	other := exec.Command("/bin/sleep", "60")
+	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: group.Process.Pid}
+	must(t, other.Start())
+	t.Cleanup(func() { _ = other.Process.Kill(); _ = other.Wait() })
+	if found := beyond(group.Process.Pid); len(found) != 0 {
+		t.Errorf("root may signal all, and found %v", found)
+	}
+	done := make(chan []wire.Process)
+	go func() { // a thread of its own, which ends with what it is
+		runtime.LockOSThread()
+		_, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 12345, 12345, 0)
+		if errno != 0 {
+			t.Error(errno)
+		}
+		done <- beyond(group.Process.Pid)
+	}()
+	if found := <-done; len(found) != 2 || found[0].Comm != "sleep" {
+		t.Errorf("found %v", found)
+	}
 }
 
 func rootOf(s Slot) root { return root{s.Instance, s.PID, s.StartTime} }

@@ -21,6 +21,8 @@ type bench struct {
 	w        *policytest.World
 	rand     float64
 	config   map[string]event.Spec
+	limit    *event.StartLimit
+	scale    map[string]int
 	left     map[string]bool // services that had stop.mode main
 	log      []event.Encoded
 	last     *policy.Tx
@@ -113,6 +115,9 @@ func (b *bench) account(r event.Record) {
 		once(b.ended, d.Command, "P2: end")
 	case event.InstanceStartingData:
 		once(b.starts, d.Instance, "start")
+		b.startsInOrder(r.Subject)
+	case event.InstanceStoppingData:
+		b.stopsInOrder(r.Subject, d)
 	case event.InstanceExitedData:
 		once(b.exits, d.Instance, "exit")
 		if b.starts[d.Instance] == 0 {
@@ -134,6 +139,12 @@ func (b *bench) check() {
 	}
 	pending := map[string]bool{}
 	for name, v := range b.s.Services {
+		if v.Phase == event.PhaseWaiting && (v.Want == event.Down || v.Busy()) {
+			b.fail("%s waits and is not about to start", name)
+		}
+		if v.Hook != nil && v.Hook.Name == event.HookPostStop && (!v.PostStop || v.Live()) {
+			b.fail("%s: post_stop runs and is not due", name)
+		}
 		if v.Phase == event.PhaseExited && v.Want == event.Up {
 			b.fail("%s is wanted, exited, and nothing follows", name)
 		}
@@ -169,12 +180,14 @@ func (b *bench) configure() *policy.Tx { return b.decide(b.read("")) }
 // read is what reading the configuration gives; its digest is of what it says
 // unless one is given.
 func (b *bench) read(digest string) policy.Configure {
-	in := policy.Configure{Actor: "supd", Digest: digest}
+	in := policy.Configure{Actor: "supd", Digest: digest, Start: b.limit, Scale: b.scale}
 	for _, name := range slices.Sorted(maps.Keys(b.config)) {
 		in.Services = append(in.Services, policy.Definition{Name: name, Spec: b.config[name]})
 		b.left[name] = b.left[name] || b.config[name].Stop.Mode == event.StopMain
 	}
 	b.w.MayLeave = func(service string) bool { return b.left[service] }
+	b.w.Awaits = func(service string) bool { v := b.s.Services[service]; return v != nil && v.Spec.Ready != nil }
+	b.w.Oneshot = func(service string) bool { v := b.s.Services[service]; return v != nil && v.Spec.Oneshot() }
 	if digest == "" {
 		text, _ := event.Marshal(b.config)
 		in.Digest = event.Hash(text)[:6]
@@ -212,8 +225,7 @@ func (b *bench) act(name string) (acted bool) {
 		if d.Do == policy.ActPark && b.w.Stubs(name) > 0 {
 			continue
 		}
-		b.w.Perform(d, b.id(), v.Digest)
-		acted = true
+		acted = b.w.Perform(d, b.id(), v.Digest) || acted
 	}
 	return acted
 }
@@ -248,7 +260,7 @@ func (b *bench) calm(limit time.Duration) bool {
 		}
 		next, due := time.Duration(0), ""
 		for _, name := range b.names() {
-			if wait, ok := policy.Wait(b.s.Services[name], b.w.Now); ok && (due == "" || wait < next) {
+			if wait, ok := policy.Wait(b.s, b.s.Services[name], b.w.Now); ok && (due == "" || wait < next) {
 				next, due = wait, name
 			}
 		}

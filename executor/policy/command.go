@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,8 +46,8 @@ func (tx *Tx) command(in Command) {
 		return
 	}
 	targets, unknown := Resolve(tx.State, req.Patterns)
-	if req.Verb == event.VerbApply {
-		targets = concerned(tx.State, in)
+	if brings(req.Verb) {
+		targets, unknown = concerned(tx.State, in), nil
 	}
 	if len(unknown) > 0 {
 		tx.reject(in, event.RejectUnknownService, unknownText(tx.State, unknown))
@@ -131,6 +132,8 @@ func checkRequest(req event.CommandRequest, now Now) string {
 		if _, ok := event.SignalNumber(req.Args[event.ArgSignal]); !ok {
 			return fmt.Sprintf("unknown signal %q: give a name such as HUP or a number from 1 to 64", clip(req.Args[event.ArgSignal]))
 		}
+	case event.VerbScale:
+		return checkScale(req)
 	case event.VerbShutdown, event.VerbApply, event.VerbUpgrade:
 		if len(req.Patterns) > 0 {
 			return fmt.Sprintf("%s takes no services", req.Verb)
@@ -151,37 +154,65 @@ func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
 	case event.VerbShutdown:
 		tx.shutdown(r.ID, Shutdown{Reason: event.ReasonCommand, KeepServices: in.Request.Args[event.ArgKeepServices] == "true"})
 		return
-	case event.VerbApply:
+	case event.VerbApply, event.VerbScale:
 		tx.apply(in, r)
 		return
 	case event.VerbUpgrade:
 		tx.upgrade(in, r)
 		return
 	}
+	c := tx.State.Commands[in.Request.ID]
 	for _, name := range targets {
 		v := tx.State.Services[name]
 		tx.Touched[name] = true
-		switch in.Request.Verb {
-		case event.VerbStart:
-			tx.want(v, event.Up, in.Actor, r.ID)
-		case event.VerbStop:
-			tx.want(v, event.Down, in.Actor, r.ID)
-			tx.stop(v, event.ReasonCommand, r.ID)
-		case event.VerbRestart:
-			tx.want(v, event.Up, in.Actor, r.ID)
-			tx.stop(v, event.ReasonRestart, r.ID)
+		if _, done := c.Results[name]; done {
+			continue // it is as wanted
+		}
+		switch {
+		case c.Verb == event.VerbStart:
+			tx.raise(v, event.ReasonCommand, in.Actor, r.ID)
+		case c.Verb == event.VerbStop:
+			tx.lower(v, event.ReasonCommand, in.Actor, r.ID)
+		case c.Verb == event.VerbRestart && !c.Rolling():
+			tx.restart(v, in.Actor, r.ID)
+		}
+	}
+	if c.Verb == event.VerbStop { // when all wants are known: who depends on others ends first
+		for _, name := range targets {
+			if v := tx.State.Services[name]; v.Want == event.Down && !heldUp(tx.State, v) {
+				tx.stop(v, event.ReasonCommand, r.ID)
+			}
 		}
 	}
 }
 
-// want records what a person wants. A scheduled restart ends with it: a
-// person's start does not wait for a backoff.
-func (tx *Tx) want(v *projector.Service, want event.Want, actor, cause string) {
-	if v.Want != want {
-		tx.emitAs(actor, v.Name, cause, event.ServiceWantedData{Want: want, Reason: event.ReasonCommand})
+// brings tells a verb that brings a configuration.
+func brings(verb event.Verb) bool { return verb == event.VerbApply || verb == event.VerbScale }
+
+// MaxScale bounds the count of replicas that a command may ask for (P9).
+const MaxScale = 10_000
+
+// checkScale tells what is wrong with a request for other counts.
+func checkScale(req event.CommandRequest) string {
+	if len(req.Patterns) == 0 {
+		return "scale needs at least one service and its count"
 	}
-	if v.Phase == event.PhaseBackoff {
-		tx.emit(v.Name, cause, event.RestartCancelledData{By: event.ReasonCommand})
+	for _, base := range req.Patterns {
+		if n, err := strconv.Atoi(req.Args[base]); err != nil || n < 0 || n > MaxScale {
+			return fmt.Sprintf("the count of %s must be a number from 0 to %d, not %q", clip(base), MaxScale, clip(req.Args[base]))
+		}
+	}
+	return ""
+}
+
+// want records what somebody wants of a service. A scheduled restart ends with
+// it: a person's start waits for no backoff and for no limiter.
+func (tx *Tx) want(v *projector.Service, want event.Want, reason, actor, cause string) {
+	if v.Want != want || want == event.Down && v.Remains() {
+		tx.emitAs(actor, v.Name, cause, event.ServiceWantedData{Want: want, Reason: reason})
+	}
+	if v.Phase == event.PhaseBackoff || v.Phase == event.PhaseWaiting && v.NextStart != nil {
+		tx.emit(v.Name, cause, event.RestartCancelledData{By: reason})
 	}
 }
 
@@ -191,18 +222,27 @@ func (tx *Tx) stop(v *projector.Service, reason, cause string) {
 	if v.Instance == nil || v.Instance.Stop != nil {
 		return
 	}
+	from := tx.Now.Moment()
+	if v.Spec.Hooks.PreStop != nil && v.Instance.Running != nil && v.Spec.Stop.Timeout > 0 {
+		from = from.Add(event.HookTimeout) // at most; the signal begins the time anew
+	}
+	tx.emit(v.Name, cause, stopping(v, reason, from))
+}
+
+// stopping is the order to end the live instance, by its service's settings.
+func stopping(v *projector.Service, reason string, from event.Moment) event.InstanceStoppingData {
 	d := event.InstanceStoppingData{
-		Instance: v.Instance.ID, Signal: v.Spec.Stop.Signal, Reason: reason,
-		Deadline: tx.Now.Moment().Add(time.Duration(v.Spec.Stop.Timeout)),
+		Instance: v.Instance.ID, Signal: v.Spec.Stop.Signal, Reason: reason, Deadline: from.Add(time.Duration(v.Spec.Stop.Timeout)),
 	}
 	if v.Spec.Stop.Timeout <= 0 {
 		d.Signal = event.Kill
 	}
-	tx.emit(v.Name, cause, d)
+	return d
 }
 
 // Resolve turns patterns into the sorted names of services: a name, a glob, a
-// replicated service by its base name, or all. It also returns the patterns
+// replicated service by its base name, all, or a group, which may be written
+// with @ before it; a service's own name wins over a group's. It also returns the patterns
 // that match nothing; only "all" may.
 func Resolve(s *projector.State, patterns []string) (targets, unknown []string) {
 	set := map[string]bool{}
@@ -214,10 +254,22 @@ func Resolve(s *projector.State, patterns []string) (targets, unknown []string) 
 			}
 		}
 		if !found {
+			found = addGroup(s, strings.TrimPrefix(p, "@"), set)
+		}
+		if !found {
 			unknown = append(unknown, p)
 		}
 	}
 	return slices.Sorted(maps.Keys(set)), unknown
+}
+
+func addGroup(s *projector.State, group string, set map[string]bool) (found bool) {
+	for name, v := range s.Services {
+		if !v.Removed && slices.Contains(v.Spec.GroupsOf, group) {
+			set[name], found = true, true
+		}
+	}
+	return found
 }
 
 func matches(pattern, name string, v *projector.Service) bool {

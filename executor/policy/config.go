@@ -17,8 +17,14 @@ func (tx *Tx) configure(in Configure, cause string) {
 		next[def.Name] = def
 	}
 	r := tx.emitAs(in.Actor, "", cause, d)
-	for _, name := range d.Removed {
-		tx.remove(tx.State.Services[name], r.ID)
+	// Those at rest are forgotten at once, which makes the graph another one: they
+	// come last, so that it is not computed anew for each of the others.
+	for _, atRest := range []bool{false, true} {
+		for _, name := range d.Removed {
+			if v := tx.State.Services[name]; v != nil && !v.Removed && v.Busy() != atRest {
+				tx.remove(v, r.ID)
+			}
+		}
 	}
 	for _, name := range d.Added {
 		tx.define(next[name], r.ID)
@@ -31,6 +37,7 @@ func (tx *Tx) configure(in Configure, cause string) {
 			tx.emit(name, r.ID, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonAutostart})
 		}
 	}
+	tx.pullConfigured(d, r.ID)
 	tx.act(Use{in.Digest})
 }
 
@@ -38,6 +45,7 @@ func (tx *Tx) configure(in Configure, cause string) {
 func difference(s *projector.State, in Configure) event.ConfigAppliedData {
 	d := event.ConfigAppliedData{
 		Digest: in.Digest, Files: in.Files, Added: []string{}, Removed: []string{}, Changed: []event.ConfigChange{},
+		Scale: in.Scale, Start: in.Start,
 	}
 	next := map[string]bool{}
 	for _, def := range in.Services {
@@ -63,6 +71,22 @@ func difference(s *projector.State, in Configure) event.ConfigAppliedData {
 	return d
 }
 
+// pullConfigured wants up what the services that are new, or that have other
+// dependencies now, require and want.
+func (tx *Tx) pullConfigured(d event.ConfigAppliedData, cause string) {
+	names := slices.Clone(d.Added)
+	for _, c := range d.Changed {
+		if slices.ContainsFunc(c.Keys, func(k string) bool { return k == "requires" || k == "wants" || k == "conflicts" }) {
+			names = append(names, c.Service)
+		}
+	}
+	for _, name := range names {
+		if v := tx.State.Services[name]; v.Want == event.Up {
+			tx.pull(v, cause, map[string]bool{name: true})
+		}
+	}
+}
+
 func (tx *Tx) remove(v *projector.Service, cause string) {
 	if v.Want == event.Up {
 		tx.emit(v.Name, cause, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonConfig})
@@ -70,7 +94,9 @@ func (tx *Tx) remove(v *projector.Service, cause string) {
 	if v.Phase == event.PhaseBackoff {
 		tx.emit(v.Name, cause, event.RestartCancelledData{By: event.ReasonConfig})
 	}
-	tx.stop(v, event.ReasonConfig, cause)
+	if v.Instance != nil && !heldUp(tx.State, v) {
+		tx.stop(v, event.ReasonConfig, cause)
+	}
 	tx.emit(v.Name, cause, event.ServiceRemovedData{})
 }
 

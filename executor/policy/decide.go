@@ -47,6 +47,7 @@ func Decide(tx *Tx, in Input) {
 		tx.serviceInput(in)
 	}
 	tx.endResolved()
+	tx.converge()
 	tx.finishShutdown()
 }
 
@@ -98,6 +99,18 @@ func (tx *Tx) serviceInput(in Input) {
 		tx.Touched[in.Service] = true // the duty may stand again
 	case Forgotten:
 		tx.forgotten(in)
+	case Ready:
+		tx.ready(in)
+	case Reloading:
+		tx.reloading(in)
+	case Extended:
+		tx.extended(in)
+	case Health:
+		tx.health(in)
+	case WatchdogMissed:
+		tx.watchdogMissed(in)
+	case HookEnded:
+		tx.hookEnded(in)
 	case Tick:
 		tx.tick(in)
 	}
@@ -110,15 +123,6 @@ func (tx *Tx) instance(service, id string) (*projector.Service, *projector.Insta
 		return nil, nil
 	}
 	return v, v.Instance
-}
-
-// Startable tells whether the state demands a new instance of the service
-// now: it is wanted, nothing of it lives (P1), and no wait is pending.
-func Startable(s *projector.State, v *projector.Service, now Now) bool {
-	if v.Want != event.Up || v.Removed || v.Live() || s.Supd.Stopping != nil || s.Supd.Stopped {
-		return false
-	}
-	return v.Phase == event.PhaseStopped || v.Phase == event.PhaseBackoff && Remaining(v.NextStart, now) <= 0
 }
 
 // parked turns a stub into an instance, or lets it go. Between the request
@@ -145,11 +149,11 @@ func (tx *Tx) parked(in Parked) {
 // startReason says why a service starts now: a scheduled restart, a person, a
 // configuration, or its want from of old.
 func (tx *Tx) startReason(v *projector.Service) (reason, cause string) {
-	if v.Phase == event.PhaseBackoff {
+	if v.NextStart != nil {
 		return event.ReasonRestart, v.NextStart.Record
 	}
 	for _, id := range slices.Backward(v.Pending) {
-		if c := tx.State.Commands[id]; c.Verb != event.VerbApply { // which does what the configuration says
+		if c := tx.State.Commands[id]; !c.Configures() { // which does what the configuration says
 			return event.ReasonCommand, c.Record
 		}
 	}
@@ -160,8 +164,8 @@ func (tx *Tx) startReason(v *projector.Service) (reason, cause string) {
 		}
 		return reason, x.Record
 	}
-	if v.WantReason == event.ReasonCommand {
-		return event.ReasonCommand, v.WantRecord
+	if v.WantReason == event.ReasonCommand || v.WantReason == event.ReasonDependency {
+		return v.WantReason, v.WantRecord
 	}
 	return event.ReasonAutostart, v.WantRecord
 }
@@ -212,6 +216,8 @@ func (tx *Tx) tick(in Tick) {
 		return
 	}
 	tx.Touched[v.Name] = true
+	tx.startOverdue(v)
+	tx.hookOverdue(v)
 	i := v.Instance
 	if i == nil || i.Stuck || i.Stop == nil || i.Stop.Killed == nil {
 		return

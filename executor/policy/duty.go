@@ -57,15 +57,35 @@ func OperationKey(instance, operation string) string { return instance + " " + o
 
 // Duties lists what the state demands for one service, in order.
 func Duties(s *projector.State, v *projector.Service, now Now) []Duty {
+	ds := hookDuty(v, now)
 	switch {
 	case v.Instance != nil:
-		return instanceDuties(s, v, now)
+		return append(ds, instanceDuties(s, v, now)...)
 	case v.Tree != nil:
-		return treeDuties(v, now)
+		return append(ds, treeDuties(v, now)...)
 	case Startable(s, v, now):
-		return []Duty{{Do: ActPark, Service: v.Name, Urgent: len(v.Pending) > 0}}
+		return []Duty{{Do: ActPark, Service: v.Name, Urgent: urgent(v)}}
 	}
-	return nil
+	return ds
+}
+
+// urgent tells that a person waits for a start, or for one of what depends on
+// it.
+func urgent(v *projector.Service) bool {
+	return len(v.Pending) > 0 || v.WantReason == event.ReasonDependency && v.NextStart == nil
+}
+
+// hookDuty is the run of the hook that is under way. The keeper runs each
+// operation once, so finding it again asks for its result (R4); a hook that
+// another keeper was told to run is not in the hands of this one.
+func hookDuty(v *projector.Service, now Now) []Duty {
+	h := v.Hook
+	if h == nil || h.Doubt || h.Boot != now.Boot {
+		return nil
+	}
+	return []Duty{{
+		Do: ActHook, Service: v.Name, Instance: h.Instance, Operation: h.Operation, Hook: h.Name, Deadline: h.Deadline.Mono, After: h.Seq,
+	}}
 }
 
 func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
@@ -74,7 +94,8 @@ func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
 		return nil // it cannot exist; recovery settles it
 	}
 	var ds []Duty
-	if i.Running == nil && i.ExecFailed == nil && !i.Adopted {
+	ready := v.Spec.Hooks.PreStart == nil || i.PreStarted
+	if i.Running == nil && i.ExecFailed == nil && !i.Adopted && ready {
 		ds = append(ds, Duty{Do: ActOpen, Service: v.Name, Instance: i.ID, After: i.Seq})
 	}
 	signal := func(operation, sig, scope string, after event.Seq) {
@@ -86,7 +107,7 @@ func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
 		switch {
 		case now.Mono >= o.Deadline.Mono:
 			signal(projector.KillOperation(i.ID), event.Kill, event.ScopeTree, o.Seq)
-		case !o.Signaled:
+		case !o.Signaled && (!o.Hooked || o.PreStop):
 			signal(projector.StopOperation(i.ID, o.Signal), o.Signal, stopScope(v.Spec.Stop.Mode), o.Seq)
 		}
 	}
@@ -145,20 +166,36 @@ func treeDuties(v *projector.Service, now Now) []Duty {
 
 // Wait is how long until the service needs a Tick; ok is false if no deadline
 // is ahead of it.
-func Wait(v *projector.Service, now Now) (wait time.Duration, ok bool) {
-	until := func(mono int64) (time.Duration, bool) { return time.Duration(mono - now.Mono), mono > now.Mono }
+func Wait(s *projector.State, v *projector.Service, now Now) (wait time.Duration, ok bool) {
+	sooner := func(d time.Duration) {
+		if d = max(0, d); !ok || d < wait {
+			wait, ok = d, true
+		}
+	}
+	until := func(mono int64) {
+		if mono > now.Mono {
+			sooner(time.Duration(mono - now.Mono))
+		}
+	}
+	if h := v.Hook; h != nil && h.Boot == now.Boot {
+		sooner(time.Duration(h.Deadline.Mono + int64(StuckAfter) - now.Mono))
+	}
+	if mono, due := startDeadline(v); due {
+		sooner(time.Duration(mono - now.Mono))
+	}
 	switch {
 	case v.Instance != nil && v.Instance.Stop != nil && !v.Instance.Stuck:
-		o := v.Instance.Stop
-		if o.Killed != nil {
-			return max(0, time.Duration(o.Killed.Mono+int64(StuckAfter)-now.Mono)), true
+		if o := v.Instance.Stop; o.Killed != nil {
+			sooner(time.Duration(o.Killed.Mono + int64(StuckAfter) - now.Mono))
+		} else {
+			until(o.Deadline.Mono)
 		}
-		return until(o.Deadline.Mono)
 	case v.Tree != nil:
-		return until(max(v.Tree.Stop.Deadline.Mono, v.Tree.Retry))
-	case v.Instance == nil && v.Phase == event.PhaseBackoff:
-		wait = Remaining(v.NextStart, now)
-		return wait, wait > 0
+		until(max(v.Tree.Stop.Deadline.Mono, v.Tree.Retry))
+	case v.Phase == event.PhaseBackoff && !v.Busy():
+		until(v.NextStart.At.Mono)
+	case v.Phase == event.PhaseWaiting && v.Waiting.Limiter && s.Config.Start != nil && mayStart(s, v, now) && !granted(s, v, now):
+		sooner(limiterWait(s, v, now))
 	}
-	return 0, false
+	return wait, ok
 }

@@ -59,7 +59,11 @@ func exitData(in Exited, v *projector.Service, i *projector.Instance, now Now) e
 	default:
 		d.Cause, d.Code = event.CauseExited, &in.Code
 	}
-	d.Expected = i.Stop != nil || successful(v.Spec.SuccessExitCodes, d)
+	if i.Stop == nil {
+		d.Expected = successful(v.Spec.SuccessExitCodes, d)
+	} else {
+		d.Expected = !projector.Failing(i.Stop.Reason)
+	}
 	return d
 }
 
@@ -149,13 +153,38 @@ func (tx *Tx) rest(v *projector.Service) {
 		return
 	}
 	x := v.LastExit
-	finished := v.Spec.Restart == event.RestartNever || v.Spec.Restart == event.RestartOnFailure && x.Expected
-	if finished && x.Ran {
+	if finished(v.Spec, x) {
 		tx.emit(v.Name, x.Record, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonCompleted})
 		return
 	}
-	stable := x.Ran && time.Duration(x.Uptime) >= time.Duration(v.Spec.Backoff.ResetAfter)
-	tx.reschedule(v, x.Record, event.Exit{Code: x.Code, Signal: x.Signal}, x.Exec, stable)
+	tx.reschedule(v, x.Record, event.Exit{Code: x.Code, Signal: x.Signal}, x.Exec, stable(v.Spec, x))
+}
+
+// finished tells that an exit is the end of a service's work. A oneshot that
+// failed has not done its work, and one that ended before it was ready never
+// began.
+func finished(spec event.Spec, x *projector.LastExit) bool {
+	switch {
+	case projector.Failing(x.Stop) || !x.Ready:
+		return false
+	case spec.Oneshot():
+		return x.Expected
+	}
+	return spec.Restart == event.RestartNever || spec.Restart == event.RestartOnFailure && x.Expected
+}
+
+// stable tells that an instance was up long enough for its end to count as the
+// first one. One that supd ended because it did no good was up only for as
+// long as that took to find out, less what finding out takes.
+func stable(spec event.Spec, x *projector.LastExit) bool {
+	good := time.Duration(x.Uptime)
+	switch h := spec.Health; {
+	case x.Stop == event.ReasonHealth && h != nil:
+		good -= time.Duration(h.Failures) * time.Duration(h.Interval+h.Timeout)
+	case x.Stop == event.ReasonWatchdog:
+		good -= time.Duration(spec.Watchdog)
+	}
+	return x.Ready && good >= time.Duration(spec.Backoff.ResetAfter)
 }
 
 // awaited finds a person's start that came while what has now ended was still
@@ -181,7 +210,7 @@ func (tx *Tx) reschedule(v *projector.Service, cause string, exit event.Exit, fa
 		return
 	}
 	if v.Spec.MaxRetries >= 0 && retries >= v.Spec.MaxRetries || v.Spec.Restart == event.RestartNever {
-		tx.giveUp(v, cause, event.ServiceFatalData{Reason: event.ReasonMaxRetries, Retries: retries, Detail: retryDetail(v, exit, failure)})
+		tx.giveUp(v, cause, event.ServiceFatalData{Reason: fatalReason(v, cause), Retries: retries, Detail: retryDetail(v, exit, failure)})
 		return
 	}
 	delay := Delay(v.Spec.Backoff, retries+1, tx.Rand)
@@ -196,11 +225,25 @@ func (tx *Tx) giveUp(v *projector.Service, cause string, d event.ServiceFatalDat
 	tx.emit(v.Name, r.ID, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonFatal})
 }
 
+// fatalReason says why supd gives up after the exit with the given record.
+func fatalReason(v *projector.Service, exit string) string {
+	if x := v.LastExit; x != nil && x.Record == exit && (x.Stop == event.ReasonStartTimeout || x.Stop == event.ReasonHook) {
+		return x.Stop
+	}
+	return event.ReasonMaxRetries
+}
+
 func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecFailure) string {
 	how := "its exit status is unknown"
 	switch {
 	case failure != nil:
 		how = failure.Text()
+	case v.LastExit != nil && v.LastExit.Stop == event.ReasonHealth:
+		how = "it was unhealthy"
+	case v.LastExit != nil && v.LastExit.Stop == event.ReasonWatchdog:
+		how = "it missed its watchdog"
+	case v.LastExit != nil && projector.Failing(v.LastExit.Stop):
+		how = v.LastExit.FailureText()
 	case exit.Code != nil:
 		how = fmt.Sprintf("it exited with code %d", *exit.Code)
 	case exit.Signal != nil:

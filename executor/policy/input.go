@@ -55,7 +55,9 @@ type Configure struct {
 	Files    []event.ConfigFile
 	Services []Definition
 	// Own tells that settings of supd itself are others than those applied.
-	Own bool
+	Own   bool
+	Scale map[string]int    // counts that commands have set, by base name: all of them
+	Start *event.StartLimit // of automatic restarts; nil: none
 	// Wanted are services that are to be up now, whatever they were before.
 	Wanted []string
 }

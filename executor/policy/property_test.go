@@ -37,15 +37,35 @@ func newHistory(t *rapid.T) *history {
 	h := &history{t: t}
 	h.bench = newBench(func(format string, args ...any) {
 		t.Helper()
-		t.Fatalf(format+"\n%s", append(args, h.traces)...)
+		t.Fatalf(format+"\n%s%s", append(args, h.traces, h.story(60))...)
 	})
 	h.w.Behave = h.behaviour
 	h.boot(policy.Settle{})
 	for i := range rapid.IntRange(1, 3).Draw(t, "services") {
 		h.config[fmt.Sprintf("s%d", i)] = h.spec(i)
 	}
+	if rapid.IntRange(0, 3).Draw(t, "limited") == 0 {
+		h.limit = &event.StartLimit{Rate: 1, Burst: 1}
+	}
 	h.configure()
 	return h
+}
+
+// tellOf is something that the prober says of a live instance.
+func (h *history) tellOf(name string) {
+	i := h.s.Services[name].Instance
+	if i == nil {
+		return
+	}
+	in := rapid.SampledFrom([]policy.Input{
+		policy.Health{Service: name, Instance: i.ID, Probe: "tcp", To: event.Unhealthy, Failures: 1, Error: "refused"},
+		policy.Health{Service: name, Instance: i.ID, Probe: "tcp", To: event.Healthy},
+		policy.WatchdogMissed{Service: name, Instance: i.ID},
+		policy.Extended{Service: name, Instance: i.ID, For: 20 * time.Second},
+		policy.Reloading{Service: name, Instance: i.ID},
+	}).Draw(h.t, "probe")
+	h.trace("prober %T %s", in, name)
+	h.decide(in)
 }
 
 func (h *history) trace(format string, args ...any) {
@@ -61,7 +81,43 @@ func (h *history) spec(i int) event.Spec {
 	s.Stop.Timeout = event.Duration(rapid.SampledFrom([]time.Duration{0, time.Second, 10 * time.Second}).Draw(t, "timeout"))
 	s.Nice = rapid.IntRange(0, 1).Draw(t, "nice")
 	s.ReloadSignal = rapid.SampledFrom([]string{"SIGHUP", "SIGHUP", ""}).Draw(t, "reload")
+	h.life(&s, i)
 	return s
+}
+
+// life adds a place in the graph, readiness and hooks. Dependencies point to
+// lower numbers only: a configuration with a circle is refused before.
+func (h *history) life(s *event.Spec, i int) {
+	t := h.t
+	one := func(in int, what string) bool { return rapid.IntRange(1, in).Draw(t, what) == 1 }
+	for j := range i {
+		d := event.Dependency{Name: fmt.Sprintf("s%d", j)}
+		switch rapid.IntRange(0, 6).Draw(t, "edge") {
+		case 0, 1:
+			s.Requires = append(s.Requires, d)
+		case 2:
+			s.Wants = append(s.Wants, d)
+		case 3:
+			s.After = append(s.After, d)
+		case 4:
+			s.Conflicts = append(s.Conflicts, d.Name)
+		}
+	}
+	if one(3, "ready") {
+		s.Ready = &event.Ready{Notify: true, Timeout: event.Duration(3 * time.Second)}
+	}
+	if one(5, "oneshot") {
+		s.Type, s.Remain = event.TypeOneshot, rapid.Bool().Draw(t, "remain")
+	}
+	if one(3, "health") {
+		s.Health = &event.Health{Failures: 1, Action: rapid.SampledFrom([]string{"restart", "none"}).Draw(t, "action")}
+	}
+	for _, hook := range []*[]string{&s.Hooks.PreStart, &s.Hooks.PostStart, &s.Hooks.PreStop, &s.Hooks.PostStop} {
+		if one(5, "hook") {
+			*hook = []string{"/bin/hook"}
+		}
+	}
+	s.Priority = rapid.IntRange(0, 1).Draw(t, "priority")
 }
 
 func (h *history) behaviour(string) policytest.Behaviour {
@@ -69,6 +125,10 @@ func (h *history) behaviour(string) policytest.Behaviour {
 	b := policytest.Behaviour{
 		Stubborn: one(4, "stubborn"), Unkillable: one(20, "unkillable"), Leaves: one(3, "leaves"),
 		SweepsInVain: rapid.SampledFrom([]int{0, 0, 0, 2}).Draw(h.t, "vain"),
+	}
+	b.NeverReady, b.HookSilent = one(6, "never-ready"), one(8, "hook-silent")
+	if one(5, "hook-fails") {
+		b.HookCode = 1
 	}
 	if one(8, "exec-fails") {
 		b.ExecErrno = rapid.SampledFrom([]int{2, 11}).Draw(h.t, "errno")
@@ -103,6 +163,8 @@ func (h *history) step() {
 		for _, name := range h.names() {
 			h.decide(policy.Tick{Service: name})
 		}
+	case n < 83:
+		h.tellOf(h.pick())
 	case n < 88:
 		name := h.pick()
 		h.trace("exit %s", name)
@@ -175,6 +237,10 @@ func instanceOf(in policy.Input) string {
 		return in.Instance
 	case policy.Forgotten:
 		return in.Instance
+	case policy.Ready:
+		return in.Instance
+	case policy.HookEnded:
+		return in.Instance
 	}
 	return ""
 }
@@ -194,6 +260,9 @@ func (h *history) command() {
 	cmd := policy.Command{Actor: "uid-0", Request: event.CommandRequest{
 		ID: h.id(), Verb: verb, Patterns: []string{rapid.SampledFrom(append(h.names(), "all", "s*")).Draw(h.t, "target")},
 	}}
+	if verb == event.VerbRestart && rapid.Bool().Draw(h.t, "rolling") {
+		cmd.Request.Args = map[string]string{event.ArgRolling: "true"}
+	}
 	if verb == event.VerbSignal {
 		cmd.Request.Args = map[string]string{event.ArgSignal: "HUP"}
 	}
@@ -220,10 +289,11 @@ func (h *history) apply() {
 		}
 	}
 	h.trace("apply %s", cmd.Request.ID)
+	h.connect(targets)
 	before := len(h.log)
 	h.decide(cmd)
 	for _, e := range h.log[before:] {
-		if r := e.Record; r.Kind.Group() != "command" && r.Subject != "" && !targets[r.Subject] {
+		if r := e.Record; r.Kind.Group() != "command" && r.Subject != "" && !targets[r.Subject] { // nor has to do with what it changes
 			h.fail("P7: record %d (%s) is about %s, which the plan leaves alone", r.Seq, r.Kind, r.Subject)
 		}
 	}

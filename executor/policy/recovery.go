@@ -27,6 +27,7 @@ import (
 //	10   a signal perhaps sent         the keeper that knew is gone instance.signaled unknown; the deadline escalates
 //	11   command accepted, not ended   —                            goes on by its wants
 //	12   tree being ended              ended, status kept           duty sweeps it
+//	13   a hook perhaps begun          the keeper that knew is gone hook.ended, in doubt; never run again
 const (
 	rowGateClosed   = 1
 	rowExecuted     = 2
@@ -40,6 +41,7 @@ const (
 	rowSignal       = 10
 	rowCommand      = 11
 	rowTree         = 12
+	rowHook         = 13
 	foundNothing    = "the keeper does not know it"
 	foundOtherBoot  = "another boot"
 	foundUnrecorded = "not recorded"
@@ -78,6 +80,7 @@ func (tx *Tx) started(in Started) {
 		tx.act(Quit{KeepServices: tx.anyLive()})
 		return
 	}
+	rebooted := tx.State.Supd.Boot != tx.Now.Boot
 	r := tx.emit("", "", in.Engine)
 	if !same {
 		tx.emit("", r.ID, in.Keeper)
@@ -86,7 +89,7 @@ func (tx *Tx) started(in Started) {
 		for _, c := range tx.openCommands() {
 			// A shutdown was cut short, and this supd goes on. Of an apply without
 			// targets power failed between its first record and its end.
-			if c.Verb == event.VerbShutdown || c.Verb == event.VerbApply && len(c.Targets) == 0 {
+			if c.Verb == event.VerbShutdown || c.Configures() && len(c.Targets) == 0 {
 				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 			}
 		}
@@ -95,12 +98,29 @@ func (tx *Tx) started(in Started) {
 		tx.emit("", r.ID, *in.Logger)
 	}
 	tx.settleUpgrades(in.Upgrade)
+	if rebooted {
+		tx.repeatOneshots(r.ID)
+	}
+}
+
+// repeatOneshots wants up again what has done its work in another boot: what
+// it set up is gone.
+func (tx *Tx) repeatOneshots(cause string) {
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		v := tx.State.Services[name]
+		if v.Spec.Oneshot() && v.Spec.Autostart && !v.Removed && v.Want == event.Down && v.WantReason == event.ReasonCompleted {
+			tx.emit(name, cause, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonAutostart})
+		}
+	}
 }
 
 // settle carries out the recovery table.
 func (tx *Tx) settle(in Settle) {
 	for _, s := range in.Signaled {
 		tx.signaled(s) // before an exit could say that there was nothing to signal
+	}
+	for _, h := range in.Hooks {
+		tx.hookEnded(h)
 	}
 	found := map[string]Found{}
 	for _, f := range in.Found {
@@ -112,6 +132,10 @@ func (tx *Tx) settle(in Settle) {
 	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
 		v := tx.State.Services[name]
 		tx.Touched[name] = true
+		if h := v.Hook; h != nil && (h.Doubt || h.Boot != tx.Now.Boot) {
+			tx.settled(rowHook, name, h.Instance, h.Name+" perhaps begun", "not run again")
+			tx.hookEnded(HookEnded{Service: name, Instance: h.Instance, Operation: h.Operation, Unknown: true})
+		}
 		_, held := found[liveID(v)]
 		switch {
 		case liveID(v) == "" || held:

@@ -34,7 +34,7 @@ func (p *player) command(words []string) {
 		for _, s := range policy.Plan(p.s, p.read("")) {
 			p.sayf("%s %s %s", s.Service, s.Action, strings.Join(s.Keys, ","))
 		}
-	case "start", "stop", "restart", "signal", "reload", "apply", "shutdown", "dance":
+	case "start", "stop", "restart", "signal", "reload", "apply", "shutdown", "scale", "dance":
 		p.request(verb, args, o)
 	case "advance":
 		p.w.Advance(p.duration(args[0]))
@@ -60,6 +60,12 @@ func (p *player) command(words []string) {
 		p.decide(policy.Denied{Actor: "uid-7", Subject: "sup.n.cmd.uid-0.web", Count: 2})
 	case "logger":
 		p.decide(policy.LoggerStarted{Logger: event.LoggerStartedData{PID: 3}})
+	case "limit": // the start limiter: RATE BURST
+		p.limit = nil
+		if rate := p.number(arg(0)); rate > 0 {
+			p.limit = &event.StartLimit{Rate: float64(rate), Burst: p.number(arg(1))}
+		}
+		p.configure()
 	case "want": // what the state says of a command now
 		p.say(args[0])
 	default:
@@ -82,6 +88,9 @@ func (p *player) say(name string) {
 func (p *player) spec(name string, o map[string]string) event.Spec {
 	s := baseSpec(name)
 	for k, v := range o {
+		if p.lifeSpec(&s, k, v) {
+			continue
+		}
 		switch k {
 		case "autostart":
 			s.Autostart = true
@@ -129,8 +138,20 @@ func (p *player) request(verb string, args []string, o map[string]string) {
 		cmd.Request.Args, rest = map[string]string{event.ArgKeepServices: "true"}, rest[1:]
 	}
 	cmd.Request.Patterns = rest
-	if verb == "apply" {
-		cmd.Request.Patterns = nil
+	if verb == "restart" && o["rolling"] != "" {
+		cmd.Request.Args = map[string]string{event.ArgRolling: "true"}
+	}
+	if verb == "scale" {
+		cmd.Request.Args = map[string]string{}
+		for k, v := range o {
+			cmd.Request.Args[k] = v
+		}
+		p.scaled(o)
+	}
+	if verb == "apply" || verb == "scale" {
+		if verb == "apply" {
+			cmd.Request.Patterns = nil
+		}
 		for i := range p.number(o["errors"]) {
 			cmd.Errors = append(cmd.Errors, event.ConfigError{File: "supd.toml", Line: i + 1, Column: 3, Message: "no"})
 		}
@@ -162,6 +183,10 @@ func (p *player) settle(args []string) policy.Settle {
 	for _, a := range args {
 		if name, op, ok := strings.Cut(a, "!"); ok {
 			service, instance, _ := strings.Cut(name, "/")
+			if hook, is := strings.CutPrefix(op, "hook:"); is {
+				in.Hooks = append(in.Hooks, p.fact("hooked", service, instance, map[string]string{"hook": hook}).(policy.HookEnded))
+				continue
+			}
 			in.Signaled = append(in.Signaled, p.fact("signaled", service, instance, map[string]string{"op": op}).(policy.Signaled))
 			continue
 		}
@@ -235,6 +260,9 @@ func (p *player) fact(what, service, instance string, o map[string]string) polic
 		return policy.Forgotten{Service: service, Instance: instance}
 	case "tick":
 		return policy.Tick{Service: service}
+	}
+	if in := p.lifeFact(what, service, instance, o); in != nil {
+		return in
 	}
 	p.t.Fatalf("the scripts know no %q", what)
 	return nil

@@ -28,7 +28,7 @@ func (tx *Tx) shutdown(cause string, in Shutdown) {
 		case in.KeepServices:
 		case in.Forced:
 			tx.kill(v, r.ID)
-		default:
+		case !heldUp(tx.State, v):
 			tx.stop(v, event.ReasonShutdown, r.ID)
 		}
 	}
@@ -74,7 +74,7 @@ func (tx *Tx) finishShutdown() {
 // anyAwaited tells that an orderly end waits for somebody's death.
 func (tx *Tx) anyAwaited(forced bool) bool {
 	for _, v := range tx.State.Services {
-		if v.Live() && !(forced && unkillable(v)) {
+		if v.Live() && !(forced && unkillable(v)) || v.Busy() && !forced {
 			return true
 		}
 	}

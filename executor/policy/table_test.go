@@ -24,7 +24,8 @@ func letter(r event.Record) string {
 		event.RestartCancelled: "C", event.InstanceStarting: "G", event.InstanceRunning: "R", event.InstanceExecFailed: "F",
 		event.InstanceStopping: "S", event.InstanceSignaled: "M", event.InstanceExited: "X", event.InstanceSwept: "W",
 		event.InstanceStuck: "T", event.InstanceAdopted: "A", event.RestartScheduled: "B", event.ServiceFatal: "Z",
-		event.ServiceDefined: "L", event.ServiceRemoved: "O",
+		event.ServiceDefined: "L", event.ServiceRemoved: "O", event.ServiceWaiting: "Q", event.InstanceReady: "Y",
+		event.InstanceReloading: "V", event.InstanceExtended: "N", event.HealthChanged: "H", event.HookStarted: "P", event.HookEnded: "E",
 	}[r.Kind]
 }
 
@@ -34,10 +35,13 @@ func letter(r event.Record) string {
 var phases = []struct{ phase, script string }{
 	{"stopped", "define web reload=SIGHUP"},
 	{"wanted", "define web reload=SIGHUP autostart=true"},
+	{"waiting", "define db; define web reload=SIGHUP requires=db; start c1 web"},
 	{"starting", "define web reload=SIGHUP; start c1 web; parked web i1"},
-	{"running", "define web reload=SIGHUP; start c1 web; parked web i1; executed web i1"},
+	{"readying", "define web reload=SIGHUP ready=60s; start c1 web; parked web i1; executed web i1"},
+	{"running", "define web reload=SIGHUP health=restart watchdog=5s; start c1 web; parked web i1; executed web i1"},
 	{"stopping", "define web reload=SIGHUP; start c1 web; parked web i1; executed web i1; stop c2 web"},
 	{"ending", "define web reload=SIGHUP; start c1 web; parked web i1; executed web i1; exited web i1 code=1 left=1"},
+	{"hooked", "define web reload=SIGHUP post_stop=x; start c1 web; parked web i1; executed web i1; exited web i1 code=1"},
 	{"backoff", "define web reload=SIGHUP; start c1 web; parked web i0; executed web i0; exited web i0 code=1; parked web i1; executed web i1; exited web i1 code=1"},
 	{"exited", "define web reload=SIGHUP restart=never; start c1 web; parked web i1; executed web i1; exited web i1"},
 	{"fatal", "define web reload=SIGHUP max_retries=0; start c1 web; parked web i1; executed web i1; exited web i1 code=1"},
@@ -62,6 +66,12 @@ var happenings = []struct{ name, script string }{
 	{"adopted", "adopted web i1"},
 	{"lost", "lost web i1"},
 	{"forgotten", "forgotten web i1"},
+	{"ready", "ready web i1"},
+	{"reloading", "reloading web i1"},
+	{"extended", "extend web i1 for=10m"},
+	{"health", "unhealthy web i1"},
+	{"watchdog missed", "watchdog web i1"},
+	{"hook ended", "hooked web i1 hook=post_stop"},
 	{"deadline", "advance 10s; tick web"},
 	{"changed", "define web reload=SIGHUP nice=1"},
 	{"removed", "undefine web"},
@@ -73,7 +83,7 @@ var happenings = []struct{ name, script string }{
 func TestTable(t *testing.T) {
 	var table strings.Builder
 	row := func(name string, cells []string) {
-		line := name + strings.Repeat(" ", 13-len(name))
+		line := name + strings.Repeat(" ", 17-len(name))
 		for i, c := range cells {
 			line += c + strings.Repeat(" ", len(phases[i].phase)+2-len([]rune(c)))
 		}
@@ -109,7 +119,7 @@ func cell(t *testing.T, phase, setup, event string) string {
 		}
 	}
 	run(setup)
-	want := strings.NewReplacer("wanted", "stopped", "ending", "stopping").Replace(phase)
+	want := strings.NewReplacer("wanted", "stopped", "ending", "stopping", "readying", "starting", "hooked", "stopping").Replace(phase)
 	if got := p.s.Services["web"].Phase; string(got) != want {
 		t.Fatalf("the script for %s leads to %s", phase, got)
 	}
@@ -148,7 +158,7 @@ func cell(t *testing.T, phase, setup, event string) string {
 // TestTableIsComplete holds the columns against the phases and the rows
 // against the inputs: what is new must be entered.
 func TestTableIsComplete(t *testing.T) {
-	have := map[event.Phase]bool{event.PhaseWaiting: true} // no service waits in this version
+	have := map[event.Phase]bool{}
 	for _, p := range phases {
 		have[event.Phase(p.phase)] = true
 	}
@@ -161,8 +171,7 @@ func TestTableIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := "Command Upgraded Rejected Denied Configure ConfigRefused ParkEnded Shutdown Started LoggerStarted Settle Note Base Tick " +
-		"Ready Reloading Extended Health WatchdogMissed HookEnded"
+	elsewhere := "Command Upgraded Rejected Denied Configure ConfigRefused ParkEnded Shutdown Started LoggerStarted Settle Note Base Tick"
 	rows := strings.ToLower(strings.Join(strings.Fields(rowNames()), ""))
 	for _, m := range regexp.MustCompile(`func \((\w+)\) +input\(\)`).FindAllStringSubmatch(string(src), -1) {
 		in := m[1]

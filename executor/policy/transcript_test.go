@@ -152,12 +152,15 @@ func (p *player) service(name string) {
 		return
 	}
 	text := fmt.Sprintf("  = %s: %s, want %s, retries %d", name, v.Phase, v.Want, v.Retries)
-	if wait, ok := policy.Wait(v, p.w.Now); ok {
+	if wait, ok := policy.Wait(p.s, v, p.w.Now); ok {
 		text += fmt.Sprintf(", due in %s", wait)
 	}
 	p.out = append(p.out, text)
 	for _, d := range policy.Duties(p.s, v, p.w.Now) {
 		line := fmt.Sprintf("  > %s %s", d.Do, d.Key())
+		if d.Do == policy.ActHook {
+			line = fmt.Sprintf("  > hook %s of %s, at most %s", d.Hook, d.Instance, time.Duration(d.Deadline-p.w.Now.Mono))
+		}
 		if d.Signal != "" {
 			line += fmt.Sprintf(" %s to %s", d.Signal, d.Scope)
 		}
@@ -202,7 +205,7 @@ func data(r event.Record) string {
 	}
 	for k, v := range m {
 		empty := v == nil || v == "" || v == false || v == 0.0 || v == "0s"
-		if empty || slices.Contains([]string{"sent_at", "client", "patterns", "version", "start_time", "cgroup", "files", "spec_digest", "since"}, k) {
+		if empty || slices.Contains([]string{"sent_at", "client", "patterns", "version", "start_time", "cgroup", "files", "spec_digest", "since", "operation"}, k) {
 			delete(m, k)
 		}
 		if at, ok := v.(map[string]any); ok && at["mono"] != nil {

@@ -32,7 +32,8 @@ type Tx struct {
 	Effects []Effect
 	Touched map[string]bool // services whose duties may have changed
 
-	mint Mint
+	mint      Mint
+	settledTo int // records up to here have been followed by converge
 }
 
 // NewTx starts a decision on the state.

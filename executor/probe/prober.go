@@ -21,8 +21,8 @@ const Concurrency = 32
 type Run struct {
 	ID       string // a UUID, new for each run
 	Target   *Target
-	Launch   *event.LaunchExec
-	Deadline time.Duration // from now on; then the keeper ends its tree
+	Launch   *event.LaunchExec // of Target.Launch
+	Deadline time.Duration     // from now on; then the keeper ends its tree
 }
 
 // Result is how a command ended. Error says why there is neither code nor
@@ -60,7 +60,7 @@ type Target struct {
 	PID               int    // of its main process
 	StartTime         uint64 // clock ticks since boot
 	Cgroup            string // absolute path, or empty
-	Digest            string // of its specification
+	Run               event.Run
 	Started           time.Time
 
 	Running  bool // its program was executed: it may be asked
@@ -71,7 +71,7 @@ type Target struct {
 	State    string        // its health in the state: unknown, healthy, unhealthy
 	Watchdog time.Duration // 0: none
 
-	ReadyExec, HealthExec *event.LaunchExec
+	Launch *event.Launch // for probes that are commands; else nil
 }
 
 // listens tells whether what the instance says on the notify socket matters.

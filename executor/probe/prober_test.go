@@ -458,7 +458,7 @@ func TestHealth(t *testing.T) {
 		c.Stop = func(string) {}
 	})
 	w := b.target()
-	w.ReadyBy, w.HealthExec, w.State = nil, &event.LaunchExec{}, event.HealthUnknown
+	w.ReadyBy, w.Launch, w.State = nil, &event.Launch{HealthExec: &event.LaunchExec{}}, event.HealthUnknown
 	w.Health = &event.Health{
 		Probe: event.Probe{Exec: []string{"check"}}, Interval: event.Duration(5 * time.Millisecond),
 		Timeout: event.Duration(5 * time.Second), Failures: 3, Successes: 2,
@@ -519,7 +519,7 @@ func TestBounds(t *testing.T) {
 	done := all
 	for i := range 1000 {
 		w := b.target()
-		w.Service, w.ReadyBy, w.HealthExec = fmt.Sprint("s", i), nil, &event.LaunchExec{}
+		w.Service, w.ReadyBy, w.Launch = fmt.Sprint("s", i), nil, &event.Launch{HealthExec: &event.LaunchExec{}}
 		w.Health = &event.Health{
 			Probe: event.Probe{Exec: []string{"x"}}, Interval: event.Duration(200 * time.Millisecond),
 			Timeout: event.Duration(10 * time.Second), Failures: 1, Successes: 1,

@@ -41,7 +41,7 @@ type watch struct {
 // other tells whether what is asked is not what was asked before.
 func (w *watch) other(before Target) bool {
 	return !reflect.DeepEqual(w.ReadyBy, before.ReadyBy) || !reflect.DeepEqual(w.Health, before.Health) ||
-		!reflect.DeepEqual(w.ReadyExec, before.ReadyExec) || !reflect.DeepEqual(w.HealthExec, before.HealthExec)
+		!reflect.DeepEqual(w.Launch, before.Launch)
 }
 
 // judge lists what is to be told of the instance now and when to look again,
@@ -131,7 +131,7 @@ func (p *Prober) untilReady(ctx context.Context, t *Target) {
 		p.untilLine(ctx, t)
 		return
 	}
-	c := p.check(t, t.ReadyBy.Probe, t.ReadyExec)
+	c := p.check(t, t.ReadyBy.Probe, readyExec)
 	for wait := readyFirst; ; wait = min(2*wait, readySlowest) {
 		if !sleep(ctx, p.spread(wait)) {
 			return
@@ -166,20 +166,35 @@ func (p *Prober) untilLine(ctx context.Context, t *Target) {
 	}
 }
 
-// read takes a turn for a read that may hang.
+// read takes a turn for a read that may hang: then the turn is lost with the
+// disk, and nobody waits for it (P5).
 func (p *Prober) read(ctx context.Context, next func(context.Context) ([][]byte, error)) ([][]byte, error) {
 	select {
 	case p.reads <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-p.reads }()
-	return next(ctx)
+	type answer struct {
+		lines [][]byte
+		err   error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		defer func() { <-p.reads }()
+		lines, err := next(ctx)
+		read <- answer{lines, err}
+	}()
+	select {
+	case a := <-read:
+		return a.lines, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // health asks for as long as the instance lives, and tells of thresholds only.
 func (p *Prober) health(ctx context.Context, t *Target) {
-	h, c := t.Health, p.check(t, t.Health.Probe, t.HealthExec)
+	h, c := t.Health, p.check(t, t.Health.Probe, healthExec)
 	n := counter{state: t.State, failures: h.Failures, successes: h.Successes}
 	if n.state == "" {
 		n.state = event.HealthUnknown
@@ -229,12 +244,19 @@ func (c *counter) count(well bool) (from string, changed bool) {
 	return from, from != c.state
 }
 
-func (p *Prober) check(t *Target, probe event.Probe, l *event.LaunchExec) check {
+func readyExec(l *event.Launch) *event.LaunchExec  { return l.ReadyExec }
+func healthExec(l *event.Launch) *event.LaunchExec { return l.HealthExec }
+
+func (p *Prober) check(t *Target, probe event.Probe, of func(*event.Launch) *event.LaunchExec) check {
 	switch probe.Kind() {
 	case "tcp":
 		return tcp(probe.TCP)
 	case "http":
 		return web(probe.HTTP)
+	}
+	var l *event.LaunchExec
+	if t.Launch != nil {
+		l = of(t.Launch)
 	}
 	return p.program(t, l)
 }

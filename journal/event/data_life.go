@@ -15,6 +15,9 @@ const ConditionStopped = "stopped"
 type ServiceWaitingData struct {
 	For     []WaitFor `json:"for"` // sorted; empty for the limiter
 	Limiter bool      `json:"limiter,omitempty"`
+	// Failed says which requirement failed, though supd goes on trying: who
+	// waits for the start hears of it now.
+	Failed string `json:"failed,omitempty"`
 }
 
 // InstanceReadyData says that an instance can do its work; it is running after

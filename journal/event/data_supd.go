@@ -108,6 +108,14 @@ type ConfigAppliedData struct {
 	// Scale holds every count that a command has set in place of the
 	// configuration's, by base name.
 	Scale map[string]int `json:"scale,omitempty"`
+	Start *StartLimit    `json:"start,omitempty"` // null: no limit
+}
+
+// StartLimit bounds the rate of automatic restarts of all services together:
+// a bucket of Burst tokens that gains Rate tokens a second; a restart takes one.
+type StartLimit struct {
+	Rate  float64 `json:"rate"`
+	Burst int     `json:"burst"`
 }
 
 // ConfigError is one fault in a configuration file.

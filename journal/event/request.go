@@ -17,9 +17,9 @@ const (
 	VerbReload   Verb = "reload" // sends reload.signal
 	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
+	VerbScale    Verb = "scale" // sets counts of replicas: patterns are base names, Args[base] the count
 	// VerbUpgrade replaces supd by the program that ArgBinary names; takes no services.
 	VerbUpgrade Verb = "upgrade"
-	VerbScale   Verb = "scale" // sets the count of replicated services; patterns are base names
 )
 
 // Names of arguments in CommandRequest.Args.
@@ -28,7 +28,6 @@ const (
 	ArgBinary       = "binary" // of upgrade: an absolute path; empty is where the running program came from
 	ArgKeepServices = "keep_services"
 	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
-	ArgCount        = "count"   // of scale
 )
 
 // MaxRequestSize bounds one request in bytes, MaxPatterns its targets.

@@ -29,7 +29,7 @@ func ServiceStatus(v *projector.Service) event.ServiceStatus {
 	}
 	if i := v.Instance; i != nil {
 		started := i.Started.Wall
-		ready := i.Running != nil
+		ready := i.IsReady() && i.Stop == nil
 		st.PID, st.Instance, st.StartedAt, st.Ready = &i.PID, &i.ID, &started, &ready
 	}
 	if n := v.NextStart; n != nil {
@@ -52,6 +52,16 @@ func reason(v *projector.Service) *string {
 		text = v.Fatal
 	case v.Phase == event.PhaseStuck:
 		text = "killed and not dead; it is not replaced while it lives"
+	case v.Hook != nil:
+		text = "the hook " + v.Hook.Name + " runs"
+	case v.Phase == event.PhaseWaiting:
+		text = waitText(v.Waiting)
+	case v.Phase == event.PhaseStarting && v.Instance.Running != nil:
+		text = "it runs and is not ready yet"
+	case v.Phase == event.PhaseRunning && v.Want == event.Down:
+		text = "it ends when those that depend on it are gone"
+	case v.Phase == event.PhaseRunning && v.Instance.Health == event.Unhealthy:
+		text = "unhealthy"
 	case v.Instance != nil && v.Instance.Stop != nil:
 		text = fmt.Sprintf("%s sent because of %s", v.Instance.Stop.Signal, v.Instance.Stop.Reason)
 	case v.Tree != nil:
@@ -69,6 +79,14 @@ func reason(v *projector.Service) *string {
 		return nil
 	}
 	return &text
+}
+
+// waitText says what a service waits for, or what went wrong with that.
+func waitText(w *projector.Waiting) string {
+	if w.Failed != "" {
+		return w.Failed
+	}
+	return "waits " + waiting(event.ServiceWaitingData{For: w.For, Limiter: w.Limiter})
 }
 
 // daemonHint is what to do about a program that goes into the background.

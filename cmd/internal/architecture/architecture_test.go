@@ -58,9 +58,13 @@ var rules = []struct {
 		why: "the journal keeps bytes and knows nothing of what they mean; it meets the executor in cmd/supd only, so that each can be tested and replaced alone",
 	},
 	{
-		packages: []string{"supd/executor", "supd/executor/policy", "supd/executor/keeper"}, forbidden: []string{"supd/journal/...", "github.com/nats-io/..."},
+		packages: []string{"supd/executor", "supd/executor/policy", "supd/executor/keeper", "supd/executor/probe"}, forbidden: []string{"supd/journal/...", "github.com/nats-io/..."},
 		except: []string{"supd/journal/event"},
 		why:    "the executor acts through ports. A path from it into the journal would let supervision wait for a disk (P5)",
+	},
+	{
+		packages: []string{"supd/executor/probe"}, forbidden: []string{"os/exec", "supd/executor/keeper/..."},
+		why: "a probe's command is run by the keeper's stub: a path that hangs in exec would stop the engine whole",
 	},
 	{
 		packages: []string{"supd/executor", "supd/projector", "supd/journal"}, forbidden: []string{"supd/cmd/..."},

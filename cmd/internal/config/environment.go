@@ -131,18 +131,24 @@ func (l *loader) environmentFile(f environmentFile) []assignment {
 	return found
 }
 
-// arguments expands the command; false if there is none to run.
-func (l *loader) arguments(s *settings, env environment) ([]string, bool) {
+// execText is a command as it is read.
+type execText struct {
+	key   string // that has it
+	words []word
+	at    position
+}
+
+// arguments expands a command; false if there is none to run.
+func (l *loader) arguments(x execText, env environment) ([]string, bool) {
 	var args []string
-	at := s.at["command"]
-	for _, w := range s.words {
+	for _, w := range x.words {
 		arg, err := w.expand(env.all)
 		if err != nil {
-			l.problem(at, err.(*refusal).hint, "`command`: %v", err)
+			l.problem(x.at, err.(*refusal).hint, "`%s`: %v", x.key, err)
 			return nil, false
 		}
 		if len(arg) >= maxArgument {
-			l.problem(at, "", "`command` has an argument that is longer than the kernel takes (128 KiB)")
+			l.problem(x.at, "", "`%s` has an argument that is longer than the kernel takes (128 KiB)", x.key)
 			return nil, false
 		}
 		args = append(args, arg)
@@ -151,7 +157,7 @@ func (l *loader) arguments(s *settings, env environment) ([]string, bool) {
 		return nil, false
 	}
 	if args[0] == "" {
-		l.problem(at, "", "`command` must name a program, and its first word is empty")
+		l.problem(x.at, "", "`%s` must name a program, and its first word is empty", x.key)
 		return nil, false
 	}
 	return args, true
@@ -159,7 +165,7 @@ func (l *loader) arguments(s *settings, env environment) ([]string, bool) {
 
 // candidates lists what exec may try, in order. That none can be run yet is
 // worth a warning only: it may be installed before the service starts.
-func (l *loader) candidates(s *settings, program string, env environment) []string {
+func (l *loader) candidates(s *settings, x execText, program string, env environment) []string {
 	paths := []string{}
 	if strings.Contains(program, "/") {
 		paths = append(paths, within(s.spec.Directory, program))
@@ -182,7 +188,7 @@ func (l *loader) candidates(s *settings, program string, env environment) []stri
 			unusable = p
 		}
 	}
-	at, written := s.at["command"], s.words[0].written
+	at, written := x.at, x.words[0].written
 	switch info, err := l.host.stat(unusable); {
 	case unusable == "":
 		l.warning(at, "", "program not found (yet): `%s`", written)

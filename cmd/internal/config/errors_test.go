@@ -55,7 +55,8 @@ func TestProblems(t *testing.T) {
 		"path empty":        {"output.directory = ''", "1:20: `output.directory` must not be empty"},
 		"path with NUL":     {"output.directory = \"a\\u0000b\"", "1:20: `output.directory` holds a NUL byte"},
 		"concurrency":       {"start.concurrency = 0", "1:21: `start.concurrency` must be from 1 to 1024, not 0"},
-		"start burst":       {"[start]\nburst = 1", "2:1: `start.burst` is not supported by this version of supd yet: remove it"},
+		"start burst":       {"[start]\nburst = 0", "2:9: `start.burst` must be from 1 to 1048576, not 0"},
+		"start rate":        {"[start]\nrate = -1", "2:8: `start.rate` must be from 0 to 1e+06, not -1"},
 		"defaults command":  {defaultsOf("command = 'app'"), "2:1: `command` belongs to one service, not to [defaults]"},
 		"defaults count":    {defaultsOf("count = 2"), "2:1: `count` belongs to one service, not to [defaults]"},
 		"defaults directly": {defaultsOf("directory = '/absent'"), "2:13: `directory`: cannot use directory /absent: file does not exist"},
@@ -151,33 +152,6 @@ func TestProblems(t *testing.T) {
 				t.Errorf("got:  %s\nwant: %s", got, tc.want)
 			}
 		})
-	}
-}
-
-// TestNotBuilt refuses by name what a later version will do.
-func TestNotBuilt(t *testing.T) {
-	for _, key := range []string{
-		"limits.memory", "limits.cpu_quota", "limits.pids", "after", "requires", "wants", "conflicts", "groups_of",
-		"priority", "ready", "health", "start_timeout", "watchdog", "hooks",
-	} {
-		_, problems := loadText(service(key + " = 1"))
-		column := "1"
-		if strings.HasPrefix(key, "limits.") {
-			column = "8"
-		}
-		want := "/etc/supd/supd.toml:3:" + column + ": `" + key + "` is not supported by this version of supd yet: remove it\n"
-		if d := cmp.Diff(want, Format(problems)); d != "" {
-			t.Error(d)
-		}
-	}
-	for text, want := range map[string]string{
-		"type = 'oneshot'": "3:8: `type = \"oneshot\"` is not supported by this version of supd yet: remove it",
-		"remain = true":    "3:10: `remain = true` is not supported by this version of supd yet: remove it",
-	} {
-		_, problems := loadText(service(text))
-		if d := cmp.Diff("/etc/supd/supd.toml:"+want+"\n", Format(problems)); d != "" {
-			t.Error(d)
-		}
 	}
 }
 

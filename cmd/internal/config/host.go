@@ -35,6 +35,11 @@ type Host struct {
 	// caller has to know the original.
 	Limits []event.LaunchLimit
 
+	// Controllers are the cgroup controllers that limits of services can use;
+	// without one of them NoController says why.
+	Controllers  []string
+	NoController string
+
 	Now    func() time.Time                        // to look at certificates with; nil: not looked at
 	Lookup func(name string) ([]netip.Addr, error) // resolves the name of a listen.address; nil: cannot
 }

@@ -36,6 +36,7 @@ func testHost(files map[string]string) Host {
 		Hostname: "host.example", Directory: "/work", CPUs: 4, Groups: []uint32{0},
 		Limits: []event.LaunchLimit{{Resource: unix.RLIMIT_NOFILE, Soft: 1024, Hard: 4096}},
 	}
+	h.Controllers = []string{"cpu", "memory", "pids"}
 	m := fstest.MapFS{
 		"etc/passwd":          {Data: []byte(passwd)},
 		"etc/group":           {Data: []byte(groupFile)},

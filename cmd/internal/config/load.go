@@ -37,6 +37,7 @@ func Load(path string, host Host) (*Set, []Problem) {
 	for _, p := range l.pending {
 		l.service(p)
 	}
+	l.checkGraph()
 	slices.SortFunc(l.set.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 
 	problems := l.problems.sorted()
@@ -64,6 +65,7 @@ type loader struct {
 	defaults  *settings
 	pending   []pending
 	names     map[string]claim
+	nodes     []*member               // of the graph, one for each service as it is written
 	envFiles  map[string][]assignment // by path
 }
 

@@ -79,10 +79,6 @@ func parsed[T any](to *T, parse func(string) (T, error), example string) reader 
 	}
 }
 
-func notBuilt(c *cell) {
-	c.l.problem(c.at, "", "`%s` is not supported by this version of supd yet: remove it", c.key)
-}
-
 func boolean(to *bool) reader {
 	return func(c *cell) {
 		if c.is(aBool, "true or false without quotes") {
@@ -146,13 +142,6 @@ func builtOnly(to *string, built string, planned ...string) reader {
 	}
 }
 
-// falseOnly accepts a switch that cannot be switched on yet.
-func falseOnly(c *cell) {
-	if c.is(aBool, "") && c.v.text == "true" {
-		c.l.problem(c.v.at, "", "`%s = true` is not supported by this version of supd yet: remove it", c.key)
-	}
-}
-
 // duration reads a time span; the integer 0 is one, all others need a unit.
 func duration(to *event.Duration) reader {
 	text := parsed(to, parseDuration, `a duration such as "10s"`)
@@ -166,6 +155,19 @@ func duration(to *event.Duration) reader {
 			return
 		}
 		text(c)
+	}
+}
+
+// positive reads a time span longer than none.
+func positive(to *event.Duration) reader {
+	return func(c *cell) {
+		d := event.Duration(-1)
+		duration(&d)(c)
+		if d == 0 {
+			c.wrong("", "must be longer than 0")
+		} else if d > 0 {
+			*to = d
+		}
 	}
 }
 

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"reflect"
-	"strings"
-)
+import "slices"
 
 // Entry is one key of the configuration reference.
 type Entry struct {
@@ -12,8 +9,6 @@ type Entry struct {
 	Default string
 	Change  Change
 	Text    string // one or a few sentences
-	// Unsupported keys are known, and refused with a clear message.
-	Unsupported bool
 }
 
 // Change says what happens when a key's value is changed and applied.
@@ -27,36 +22,10 @@ const (
 )
 
 // Reference is every key in the order of the manual.
-func Reference() []Entry {
-	entries := make([]Entry, 0, len(reference))
-	l := &loader{set: builtin(Host{})}
-	root, service := l.rootKeys(), serviceKeys(&settings{})
-	for _, e := range reference {
-		keys, name := root, e.Key
-		if rest, ok := strings.CutPrefix(e.Key, ofService); ok {
-			keys, name = service, rest
-		}
-		e.Unsupported = !supported(keys, name)
-		entries = append(entries, e)
-	}
-	return entries
-}
+func Reference() []Entry { return slices.Clone(reference) }
 
 // ofService begins the keys that each service has.
 const ofService = "service.NAME."
-
-// supported tells whether a key, or the group it is in, is read.
-func supported(keys []key, name string) bool {
-	for name != "" {
-		if k, isGroup := lookup(keys, name); k != nil {
-			return reflect.ValueOf(k.read).Pointer() != reflect.ValueOf(reader(notBuilt)).Pointer()
-		} else if isGroup {
-			return true
-		}
-		name = name[:max(strings.LastIndexByte(name, '.'), 0)]
-	}
-	return false
-}
 
 var reference = []Entry{
 	{Key: "include", Type: "list of globs", Default: "[]", Change: Live, Text: "More files to read, in the order of their names. Paths are relative to the file. An included file includes no others."},

@@ -65,7 +65,7 @@ func TestReferenceKnowsChanges(t *testing.T) {
 			if e.Key != ofService+key && (exact || !strings.HasPrefix(e.Key, ofService+key+".")) {
 				continue
 			}
-			if e.Unsupported || key == "output" && (e.Key == ofService+"output.capture" || e.Key == ofService+"output.merge_stderr") {
+			if key == "output" && (e.Key == ofService+"output.capture" || e.Key == ofService+"output.merge_stderr") {
 				continue // fields of their own
 			}
 			checked++
@@ -97,14 +97,4 @@ func specChanges(t reflect.Type, prefix string) map[string]string {
 		}
 	}
 	return changes
-}
-
-func TestReferenceSaysWhatIsNotThere(t *testing.T) {
-	l := &loader{set: builtin(Host{})}
-	keys := append(l.rootKeys(), key{"made.up", notBuilt}, key{"group", notBuilt})
-	for name, want := range map[string]bool{"supd.node": true, "made.up": false, "group.below": false, "supd": true, "nothing": false} {
-		if got := supported(keys, name); got != want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
 }

@@ -20,6 +20,8 @@ type settings struct {
 	spec   event.Spec
 	at     map[string]position // of the values set, defaults included
 	words  []word              // of the command; nil: none, or a faulty one
+	execs  map[string]execText // of hooks and probes, by the key that has them
+	named  map[string][]named  // services and groups that keys name
 	count  *int
 	umask  uint32
 	limits map[int]event.LaunchLimit
@@ -71,6 +73,8 @@ func newSettings(h Host) *settings {
 		umask:       0o022,
 		limits:      map[int]event.LaunchLimit{},
 		environment: map[string]variableText{},
+		execs:       map[string]execText{},
+		named:       map[string][]named{},
 	}
 }
 
@@ -79,41 +83,49 @@ func (s *settings) clone() *settings {
 	c := *s
 	c.at, c.limits = maps.Clone(s.at), maps.Clone(s.limits)
 	c.environment, c.spec.Limits = maps.Clone(s.environment), maps.Clone(s.spec.Limits)
+	c.execs, c.named = maps.Clone(s.execs), maps.Clone(s.named)
 	return &c
 }
 
 func (s *settings) readCommand(c *cell) {
+	if written, words, ok := readWords(c); ok {
+		s.spec.Command, s.spec.CommandLine, s.words = written, c.v.kind == aString, words
+	}
+}
+
+// readWords reads a command: a string that is split as a shell would, or a list
+// of words as they are. written is what the journal may hold.
+func readWords(c *cell) (written []string, words []word, ok bool) {
 	switch c.v.kind {
 	case aString:
 		text, ok := c.text("")
 		if !ok {
-			return
+			return nil, nil, false
 		}
-		words, err := splitCommand(text)
-		if err != nil {
+		var err error
+		if words, err = splitCommand(text); err != nil {
 			c.failed(err)
-			return
+			return nil, nil, false
 		}
-		s.spec.Command, s.spec.CommandLine, s.words = []string{text}, true, words
+		written = []string{text}
 	case aList:
-		s.spec.Command, s.words = []string{}, []word{}
 		good := true
 		c.elements(func(c *cell) {
 			text, ok := c.text("each argument in quotes")
 			good = good && ok
-			s.spec.Command, s.words = append(s.spec.Command, text), append(s.words, literal(text))
+			written, words = append(written, text), append(words, literal(text))
 		})
 		if !good {
-			s.words = nil
-			return
+			return nil, nil, false
 		}
 	default:
 		c.wrong("", "must be a string or a list of strings, not %s", c.v.kind)
-		return
+		return nil, nil, false
 	}
-	if len(s.words) == 0 {
+	if len(words) == 0 {
 		c.wrong("", "must name a program")
 	}
+	return written, words, len(words) > 0
 }
 
 func (s *settings) readCount(c *cell) {
@@ -268,6 +280,8 @@ func (l *loader) resolve(p pending, s *settings) {
 		}
 		l.problem(at, "", "`backoff.initial` (%s) is longer than `backoff.max` (%s)", b.Initial, b.Max)
 	}
+	l.checkLife(s)
+	l.notice(p, s)
 	s.spec.Umask = fmt.Sprintf("%04o", s.umask)
 	who, known := l.credential(s)
 	s.spec.Credential = who.String()
@@ -322,12 +336,14 @@ func (l *loader) instance(p pending, s *settings, launch event.Launch, replica *
 	}
 	before := len(l.problems.list)
 	env := l.resolveEnvironment(s, name, number)
-	args, ok := l.arguments(s, env)
+	args, ok := l.arguments(execText{"command", s.words, s.at["command"]}, env)
+	execs := l.resolveExecs(s, env)
 	if !ok || !known || l.problems.failedSince(before) {
 		return false
 	}
 	launch.Env, launch.Args = env.list(), args
-	launch.Paths = l.candidates(s, args[0], env)
+	launch.Paths = l.candidates(s, execText{"command", s.words, s.at["command"]}, args[0], env)
+	execs.to(&launch)
 	if slices.ContainsFunc(s.words[0].parts, func(p part) bool { return p.name != "" }) {
 		launch.Program = s.words[0].written
 	}

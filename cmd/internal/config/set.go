@@ -49,7 +49,9 @@ type Output struct {
 
 // Start bounds how services are started.
 type Start struct {
-	Concurrency int `json:"concurrency"` // spawns in flight
+	Concurrency int     `json:"concurrency"` // spawns in flight
+	Rate        float64 `json:"rate"`        // automatic restarts a second, all services together; 0: not limited
+	Burst       int     `json:"burst"`       // of them at once
 }
 
 // Service is one service, or one replica of it, ready to be applied. The

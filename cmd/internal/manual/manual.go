@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"supd/cmd/internal/config"
-	"supd/cmd/internal/version"
 )
 
 // File is one page.
@@ -177,7 +176,7 @@ func Configuration() File {
 			group = g
 			w.section(groupTitles[g])
 		}
-		w.item(bold(e.Key), typeLine(e)+" "+entryText(e))
+		w.item(bold(e.Key), typeLine(e)+" "+e.Text)
 	}
 	w.section("EXAMPLES")
 	w.verbatim(strings.Split(example, "\n"))
@@ -197,7 +196,7 @@ func Markdown() []byte {
 			fmt.Fprintf(&b, "\n## %s\n\n| key | type | default | change | |\n|---|---|---|---|---|\n", groupTitles[g])
 		}
 		cell := func(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", e.Key, cell(e.Type), cell(e.Default), e.Change, cell(entryText(e)))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", e.Key, cell(e.Type), cell(e.Default), e.Change, cell(e.Text))
 	}
 	b.WriteString("\n## Example\n\n```toml\n" + example + "\n```\n")
 	return []byte(b.String())
@@ -205,13 +204,6 @@ func Markdown() []byte {
 
 func typeLine(e config.Entry) string {
 	return fmt.Sprintf("(%s; default %s; %s)", e.Type, e.Default, e.Change)
-}
-
-func entryText(e config.Entry) string {
-	if e.Unsupported {
-		return e.Text + " Not supported by version " + version.Version + " yet, and refused."
-	}
-	return e.Text
 }
 
 // groupOf tells in which part of the manual a key is.

@@ -46,13 +46,18 @@ func (w *World) NewEngine() policy.Settle {
 			in.Signaled = append(in.Signaled, s.results[o])
 		}
 	}
+	for _, operation := range slices.Sorted(maps.Keys(w.hooks)) {
+		if h := w.hooks[operation]; h.Service != "" {
+			in.Hooks = append(in.Hooks, h)
+		}
+	}
 	return in
 }
 
 // NewKeeper loses the keeper: stubs at their gates end, programs live on.
 func (w *World) NewKeeper() {
 	w.Keeper++
-	w.slots, w.Queue = map[string]*slot{}, nil
+	w.slots, w.Queue, w.hooks = map[string]*slot{}, nil, map[string]policy.HookEnded{}
 	for _, p := range w.processes {
 		p.gate = false
 	}
@@ -68,8 +73,9 @@ func (w *World) Reboot() {
 	w.Now.Mono = int64(w.boots)
 }
 
-// Perform carries out a duty; id names the instance of a new stub.
-func (w *World) Perform(d policy.Duty, id, digest string) {
+// Perform carries out a duty; id names the instance of a new stub. It returns
+// false for one that is in hand and of which nothing will be heard.
+func (w *World) Perform(d policy.Duty, id, digest string) bool {
 	switch d.Do {
 	case policy.ActPark:
 		w.Park(d.Service, id, digest)
@@ -79,7 +85,10 @@ func (w *World) Perform(d policy.Duty, id, digest string) {
 		w.Signal(d.Instance, d.Operation, d.Signal, d.Scope)
 	case policy.ActSweep:
 		w.Sweep(d.Instance, d.Operation)
+	case policy.ActHook:
+		return w.Hook(d)
 	}
+	return true
 }
 
 // Effect carries out what a decision asks of the keeper beside its duties.

@@ -20,6 +20,9 @@ type Behaviour struct {
 	Unkillable   bool // not even KILL, until Release
 	Leaves       bool // its tree outlives the main process
 	SweepsInVain int  // sweeps that leave survivors
+	NeverReady   bool // it never says that it is ready
+	HookCode     int  // what its hooks exit with
+	HookSilent   bool // nobody tells how they end
 }
 
 // process is an instance's main process and the rest of its tree.
@@ -54,6 +57,9 @@ type World struct {
 	Behave func(service string) Behaviour
 	// MayLeave tells services whose leftovers are left alone (stop.mode main).
 	MayLeave func(service string) bool
+	// Awaits tells services that say when they are ready, Oneshot those that end
+	// by themselves as soon as they run.
+	Awaits, Oneshot func(service string) bool
 	// Violations are the promises that were seen broken.
 	Violations []string
 	// Keeper is the pid of the current keeper.
@@ -63,13 +69,15 @@ type World struct {
 	slots     map[string]*slot
 	sent      map[string]int // signals by instance and operation, across keepers
 	opened    map[string]int
+	hooks     map[string]policy.HookEnded // what the current keeper knows, by operation
+	hooked    map[string]int              // runs by operation, across keepers
 	pids      int
 	boots     int
 }
 
 // New returns a world where nothing lives.
 func New() *World {
-	w := &World{processes: map[string]*process{}, slots: map[string]*slot{}, sent: map[string]int{}, opened: map[string]int{}}
+	w := &World{processes: map[string]*process{}, slots: map[string]*slot{}, sent: map[string]int{}, opened: map[string]int{}, hooks: map[string]policy.HookEnded{}, hooked: map[string]int{}}
 	w.Now = policy.Now{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Mono: int64(time.Hour)}
 	w.Keeper = 100 // any but PID 1, which may not leave services behind
 	w.boot()
@@ -143,6 +151,38 @@ func (w *World) Open(instance string) {
 	p.running, s.executed = true, true
 	p.tree = p.behaviour.Leaves
 	w.tell(policy.Executed{Service: p.service, Instance: instance})
+	if w.Awaits != nil && w.Awaits(p.service) && !p.behaviour.NeverReady {
+		w.tell(policy.Ready{Service: p.service, Instance: instance, By: "notify"})
+	}
+	if w.Oneshot != nil && w.Oneshot(p.service) {
+		w.end(p, policy.Exited{Code: p.behaviour.HookCode})
+	}
+}
+
+// Hook runs a hook under an operation's name, once; asked again, it tells the
+// result again. It returns false if there is nothing to tell.
+func (w *World) Hook(d policy.Duty) bool {
+	if known, ok := w.hooks[d.Operation]; ok {
+		if known.Service != "" {
+			w.tell(known)
+		}
+		return known.Service != ""
+	}
+	if w.hooked[d.Operation]++; w.hooked[d.Operation] > 1 {
+		w.violated("R4: hook %s was run twice", d.Operation)
+	}
+	b := Behaviour{}
+	if p := w.processes[d.Instance]; p != nil {
+		b = p.behaviour
+	}
+	in := policy.HookEnded{Service: d.Service, Instance: d.Instance, Hook: d.Hook, Operation: d.Operation, Executed: true, Code: b.HookCode}
+	if b.HookSilent {
+		w.hooks[d.Operation] = policy.HookEnded{}
+		return false
+	}
+	w.hooks[d.Operation] = in
+	w.tell(in)
+	return true
 }
 
 // oneInstance checks P1 when a program is executed.
