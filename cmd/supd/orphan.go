@@ -14,7 +14,7 @@ import (
 // How long an engine without a keeper waits.
 const (
 	orphanWait = 500 * time.Millisecond // for a supd run to take over, before it starts a keeper itself (R5)
-	heirWait   = 5 * time.Second        // for one that has the lock to ask for what is left
+	heirWait   = 30 * time.Second       // for one that has the lock to ask for what is left
 )
 
 // orphaned is the end of an engine whose keeper was killed. It holds copies of

@@ -14,9 +14,9 @@ import (
 
 // Bounds of a handover.
 const (
-	giveFDs   = 200             // descriptors per packet; the kernel takes 253
-	giveLimit = 5 * time.Second // for each packet, and for the heir's word that it goes on
-	maxEstate = 256 << 20       // bytes of an estate
+	giveFDs   = 200              // descriptors per packet; the kernel takes 253
+	giveLimit = 30 * time.Second // for each packet, and for the heir's word that it goes on: a loaded machine is slow
+	maxEstate = 256 << 20        // bytes of an estate
 )
 
 // AcceptHeir takes the next who wants to take over on heirs, a non-blocking
