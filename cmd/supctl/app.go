@@ -78,7 +78,7 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.PersistentFlags().StringVar(&a.network.Key, "tlskey", os.Getenv("SUPD_TLSKEY"), "`file` of its key")
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
-		a.planCmd(), a.applyCmd(), a.shutdownCmd(),
+		a.planCmd(), a.applyCmd(), a.upgradeCmd(), a.shutdownCmd(),
 		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.whyCmd(), a.historyCmd(),
 		a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
 		manual.Command(func(err error) error { return err }),

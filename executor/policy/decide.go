@@ -29,6 +29,8 @@ func Decide(tx *Tx, in Input) {
 		tx.refuseConfiguration(in.Actor, "", in.Errors)
 	case Shutdown:
 		tx.shutdown("", in)
+	case Upgraded:
+		tx.upgraded(in)
 	case Started:
 		tx.started(in)
 	case LoggerStarted:

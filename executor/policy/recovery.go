@@ -97,6 +97,7 @@ func (tx *Tx) started(in Started) {
 	if in.Logger != nil {
 		tx.emit("", r.ID, *in.Logger)
 	}
+	tx.settleUpgrades(in.Upgrade)
 	if rebooted {
 		tx.repeatOneshots(r.ID)
 	}
