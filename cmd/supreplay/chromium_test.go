@@ -162,7 +162,8 @@ func (c *chromium) open(file string) {
 	for !c.loaded {
 		c.read()
 	}
-	c.eval(`new Promise(done => { const look = () => document.body.dataset.ready ? requestAnimationFrame(() => done(1)) : setTimeout(look, 20); look(); })`)
+	c.want(`document.body.dataset.ready`, `"yes"`)
+	c.eval(`new Promise(done => requestAnimationFrame(() => done(1)))`)
 }
 
 // eval runs a script in the page and returns its value as JSON.

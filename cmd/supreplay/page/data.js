@@ -25,6 +25,7 @@ let data; // everything, by row or by lane
 
 async function load() {
   const p = await unpack('columns');
+  for (const key of Object.keys(p)) p[key] ??= []; // a journal without records
   p.time = sums(p.time, p.meta.start, 1000);
   p.seq = sums(p.seq, 0, 1);
   for (const o of p.output) { o.time = sums(o.time || [], p.meta.start, 1000); o.stream ||= []; o.text ||= []; }
