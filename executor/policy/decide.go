@@ -180,6 +180,10 @@ func (tx *Tx) parkFailed(in ParkFailed) {
 	r := tx.emit(v.Name, cause, event.InstanceExecFailedData{
 		Instance: in.Instance, Step: in.Step, Errno: in.Errno, Error: in.Error, Path: in.Path,
 	})
+	if scarce(*v.Failure) {
+		tx.postpone(v, r.ID)
+		return
+	}
 	tx.reschedule(v, r.ID, event.Exit{}, v.Failure, false)
 }
 
