@@ -109,6 +109,7 @@ func checkID(id string) error {
 
 var verbs = []event.Verb{
 	event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbReload, event.VerbApply, event.VerbShutdown,
+	event.VerbScale,
 }
 
 func checkCommand(c event.CommandRequest) error {
