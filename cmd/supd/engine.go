@@ -246,8 +246,8 @@ func (e *engine) ready(c *executor.Core) error {
 	if err != nil {
 		return err
 	}
-	r := e.resolved(set, raw)
-	if err := e.applied.store(raw, r.digest); err != nil {
+	r := e.scaledAtStart(set, raw, c.State().Config.Scale)
+	if err := e.applied.store(r.raw, r.digest); err != nil {
 		return err
 	}
 	e.configs.next = r
