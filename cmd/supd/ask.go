@@ -133,18 +133,17 @@ func (e *engine) askGraph(ctx context.Context, r control.Request) (any, error) {
 		return nil, err
 	}
 	var nodes []timeline.GraphNode
+	var unknown []string
 	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		var unknown []string
-		if nodes, unknown = timeline.Graph(s), nil; len(q.Patterns) > 0 {
+		if nodes = timeline.Graph(s); len(q.Patterns) > 0 {
 			var names []string
-			if names, unknown = policy.Resolve(s, q.Patterns); len(unknown) == 0 {
-				nodes = timeline.Around(nodes, names)
-			}
-		}
-		if len(unknown) > 0 {
-			nodes, err = nil, control.Fail(control.AskUnknownService, "no service %s", strings.Join(unknown, ", "))
+			names, unknown = policy.Resolve(s, q.Patterns)
+			nodes = timeline.Around(nodes, names)
 		}
 	})
+	if err == nil && len(unknown) > 0 {
+		return nil, control.Fail(control.AskUnknownService, "no service %s", strings.Join(unknown, ", "))
+	}
 	return nodes, err
 }
 
