@@ -43,6 +43,8 @@ type Config struct {
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.
 	Use func(c *Core, digest string)
+	// Upgrade, if not nil, is called when the upgrade of a command is recorded.
+	Upgrade func(command string)
 	// Quit is called once, when the last record is appended.
 	Quit func(keepServices bool)
 }

@@ -68,6 +68,8 @@ func (l *Loop) input(e keeper.Event) policy.Input {
 		return sweptOf(e.Operation, l.serviceOf(e.Operation.Instance))
 	case keeper.TreeEmpty:
 		return policy.TreeEmpty{Service: e.Slot.Service, Instance: e.Slot.Instance}
+	case keeper.UpgradeFailed:
+		return policy.Upgraded{Command: e.ID, Error: e.Error}
 	case keeper.Adopted:
 		return adoptedOf(e.Slot)
 	case keeper.Unknown:
@@ -220,7 +222,7 @@ func (l *Loop) table(t keeper.Table) error {
 	started := policy.Started{
 		Engine: engine,
 		Keeper: event.KeeperStartedData{PID: info.PID, StartTime: info.StartTime, Version: info.Version},
-		Logger: loggerData(info.Logger, engine.Version),
+		Logger: loggerData(info.Logger, engine.Version), Upgrade: info.Upgrade,
 	}
 	if err := l.core.Step(started); err != nil {
 		return err
@@ -275,6 +277,10 @@ func startMode(info keeper.Info, first, stopped, sameBoot bool) string {
 		return event.ModeSafe
 	case first:
 		return event.ModeFirst
+	case info.Came == wire.CameUpgraded:
+		return event.ModeUpgrade
+	case info.Came == wire.CameInherited:
+		return event.ModeKeeperLost
 	case info.EngineStarts > 1:
 		return event.ModeCrash
 	case stopped:

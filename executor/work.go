@@ -264,6 +264,10 @@ func (c *Core) effect(e policy.Effect) {
 		if c.Use != nil {
 			c.Use(c, e.Digest)
 		}
+	case policy.Upgrade:
+		if c.Upgrade != nil {
+			c.Upgrade(e.Command)
+		}
 	case policy.Quit:
 		c.Quit(e.KeepServices)
 	}

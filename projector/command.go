@@ -302,7 +302,7 @@ func (s *State) stopRolling(c *Command, by event.Result) {
 }
 
 func (s *State) noteResolved(c *Command) {
-	alone := c.Verb == event.VerbShutdown || c.Configures() && len(c.Targets) == 0 // ended by who decides
+	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbUpgrade || c.Configures() && len(c.Targets) == 0 // ended by who decides
 	if len(c.Results) == len(c.Targets) && !alone && !slices.Contains(s.resolved, c.ID) {
 		s.resolved = append(s.resolved, c.ID)
 	}

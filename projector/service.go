@@ -27,7 +27,9 @@ func (v *Service) apply(r event.Record, shuttingDown bool) error {
 			return v.impossible("it has a live instance")
 		}
 		v.Phase, v.Retries = event.PhaseBackoff, d.Retry
-		v.Restarts++
+		if !d.Shortage {
+			v.Restarts++
+		}
 		v.NextStart = &NextStart{At: d.NotBefore, Delay: d.Delay, Boot: r.Boot, Record: r.ID}
 	case event.RestartCancelledData:
 		if v.Phase != event.PhaseBackoff && (v.Phase != event.PhaseWaiting || v.NextStart == nil) {

@@ -231,7 +231,7 @@ func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, 
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*client.Rejected](err); ok {
-			return fmt.Errorf("cannot %s %s: %w", verb, strings.Join(patterns, " "), err)
+			return fmt.Errorf("cannot %s: %w", strings.TrimSpace(string(verb)+" "+strings.Join(patterns, " ")), err)
 		}
 		return err
 	}
@@ -292,6 +292,9 @@ func (act *action) show(verb event.Verb, r event.CommandReply) error {
 		act.complain(fmt.Errorf("cannot %s: the id is too old, so whether it was done already is not known any more", verb), "let supctl draw an id, or use a new one")
 	case len(r.Results) == 0:
 		fmt.Fprintf(act.out, "%s: %s\n", verb, r.Outcome)
+	case verb == event.VerbUpgrade:
+		a := act.app
+		a.complain(fmt.Errorf("cannot upgrade: %s", r.Results[0].Error), "supd and its services go on as before")
 	case len(faults(r)) > 0:
 		act.showFaults(faults(r))
 	default:

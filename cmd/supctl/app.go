@@ -80,7 +80,7 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.PersistentFlags().StringVar(&a.network.Key, "tlskey", os.Getenv("SUPD_TLSKEY"), "`file` of its key")
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
-		a.planCmd(), a.applyCmd(), a.scaleCmd(), a.shutdownCmd(),
+		a.planCmd(), a.applyCmd(), a.scaleCmd(), a.upgradeCmd(), a.shutdownCmd(),
 		a.statusCmd(), a.graphCmd(), a.logsCmd(), a.eventsCmd(), a.whyCmd(), a.historyCmd(),
 		a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
 		manual.Command(func(err error) error { return err }),

@@ -30,6 +30,10 @@ func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
 		e.apply(cmd, reply)
 		return
 	}
+	if cmd.Request.Verb == event.VerbUpgrade {
+		e.upgrade(cmd, reply)
+		return
+	}
 	if err := e.loop.Command(cmd, reply); err != nil {
 		reply(notTaken(cmd.Request.ID, err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -55,6 +56,7 @@ type engine struct {
 	network  *network
 	notify   *notifier
 	single   single
+	upgrades upgrader
 	conn     *nats.Conn
 	started  time.Time
 
@@ -68,8 +70,8 @@ type engine struct {
 // a collection under way.
 const engineThreads = 20
 
-func engineMain(argv []string) int {
-	a, safe, err := parseArgs(modeEngine, argv)
+func engineMain(safe bool) int {
+	a, err := helperArgs(keeper.ArgsFD)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "supd:", err)
 		return exitcode.Usage
@@ -78,19 +80,24 @@ func engineMain(argv []string) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	go keeper.Prewarm(engineThreads)
-	if err := runEngine(a, safe, log); err != nil {
+	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+	err = e.run(safe)
+	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
+		err = e.orphaned()
+	}
+	if err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
 	}
 	return exitcode.Done
 }
 
-func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
-	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+func (e *engine) run(safe bool) error {
 	var err error
 	if e.client, err = keeper.Connect(keeper.EngineFD); err != nil {
 		return err
 	}
+	e.client.Keep()
 	listener, err := keeper.Listener()
 	if err != nil {
 		return err
@@ -108,11 +115,11 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	e.loop = executor.NewLoop(executor.LoopConfig{
 		Core: executor.Config{
 			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
-			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
+			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
+			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
 		},
-		Host: e.client, Log: log,
+		Host: e.client, Log: e.log,
 		Engine: event.EngineStartedData{
 			Version: versionText, PID: os.Getpid(), BaseSeq: base, Replayed: replayed,
 		},
@@ -127,10 +134,10 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err := e.journal.Start(); err != nil {
 		return err
 	}
-	if a.Single {
+	if e.args.Single {
 		e.loop.Forward = e.forward
 	}
-	e.notify = newNotifier(os.Getenv, os.Getppid(), log)
+	e.notify = newNotifier(os.Getenv, os.Getppid(), e.log)
 	e.notify.start(e.loop)
 	return e.runLoop()
 }
@@ -208,7 +215,7 @@ func (e *engine) configuration(s *projector.State) error {
 	}
 	e.configs = newConfigurator(startup)
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
-	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
 			return nil
@@ -221,8 +228,9 @@ func (e *engine) configuration(s *projector.State) error {
 }
 
 // ready runs after recovery, on the loop's goroutine: a keeper's first engine
-// applies the configuration that supd was started with. No later one does, so
-// an edited file never reaches a running set by itself (R11).
+// applies the configuration that supd was started with. No later one does, nor
+// the first of a keeper that no person started, so an edited file never reaches
+// a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
 	e.prober.Listen()
 	k := c.State().Supd.Keeper
@@ -230,7 +238,7 @@ func (e *engine) ready(c *executor.Core) error {
 		return nil
 	}
 	defer func() { e.notify.ready(k.PID, c.State()) }()
-	if k.Configured {
+	if k.Configured || e.args.Born && c.State().Config.Digest != "" {
 		e.tellAll(c.State())
 		return nil
 	}
@@ -254,6 +262,7 @@ func (e *engine) ready(c *executor.Core) error {
 // decided looks at each new state.
 func (e *engine) decided(c *executor.Core) error {
 	e.notify.look(c.State())
+	e.upgradeOver(c.State())
 	if e.args.Single {
 		return e.followMain(c)
 	}

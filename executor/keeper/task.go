@@ -37,14 +37,19 @@ func (k *keeper) taskCgroup(instance string) string {
 // taskParked puts a new task under watch.
 func (k *keeper) taskParked(s *slot, m *wire.Park) {
 	s.Task, s.Owner, s.Deadline = m.Task, m.Owner, m.Deadline
+	k.taskWatched(s)
+}
+
+// taskWatched lists a task and sets its deadline.
+func (k *keeper) taskWatched(s *slot) {
 	if k.tasks == nil {
 		k.tasks = map[string][]*slot{}
 	}
 	k.tasks[s.Owner] = append(k.tasks[s.Owner], s)
-	if m.Deadline == 0 {
+	if s.Deadline == 0 {
 		return
 	}
-	left := time.Duration(int64(m.Deadline) - int64(bootTime()))
+	left := time.Duration(int64(s.Deadline) - int64(bootTime()))
 	k.after(max(0, left), func() {
 		if s.live() && !s.gone && s.ExitedAt == 0 {
 			s.TimedOut = true
@@ -64,10 +69,10 @@ func (k *keeper) taskEnd(s *slot) {
 		_ = unix.PidfdSendSignal(s.pidfd, unix.SIGKILL, nil, 0)
 	}
 	g, r, main := s.cgroup(k.info.Features), s.root(), s.dupPidfd()
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		signalTree(g, r, main, k.children, unix.SIGKILL)
 		closeAll(&main)
-	}
+	})
 }
 
 // tasksEnd ends the tasks of an instance; all of them, or its probes only.
@@ -107,7 +112,7 @@ func (k *keeper) taskExited(s *slot, leftovers bool) {
 		return
 	}
 	g, r, main := s.cgroup(k.info.Features), s.root(), s.dupPidfd()
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		_, _, survived := sweep(g, r, main, k.children)
 		closeAll(&main)
 		k.poller.post(func() {
@@ -117,7 +122,7 @@ func (k *keeper) taskExited(s *slot, leftovers bool) {
 			}
 			k.taskOver(s)
 		})
-	}
+	})
 }
 
 // taskOver tells a task's exit.
@@ -214,11 +219,11 @@ func (k *keeper) endForeignTasks(folder string) {
 	left, _ := filepath.Glob(filepath.Join(folder, "task-*"))
 	for _, path := range left {
 		g := cgroup{path, cgroupFeatures(path)}
-		k.trees <- func() {
+		k.job(k.trees, func() {
 			var r report
 			g.kill(&r)
 			g.waitEmpty(time.Second)
 			g.remove()
-		}
+		})
 	}
 }

@@ -134,7 +134,7 @@ func checkRequest(req event.CommandRequest, now Now) string {
 		}
 	case event.VerbScale:
 		return checkScale(req)
-	case event.VerbShutdown, event.VerbApply:
+	case event.VerbShutdown, event.VerbApply, event.VerbUpgrade:
 		if len(req.Patterns) > 0 {
 			return fmt.Sprintf("%s takes no services", req.Verb)
 		}
@@ -156,6 +156,9 @@ func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
 		return
 	case event.VerbApply, event.VerbScale:
 		tx.apply(in, r)
+		return
+	case event.VerbUpgrade:
+		tx.upgrade(in, r)
 		return
 	}
 	c := tx.State.Commands[in.Request.ID]

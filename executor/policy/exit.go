@@ -268,6 +268,26 @@ func hopeless(f projector.ExecFailure) bool {
 	return false
 }
 
+// scarce tells a start that failed for lack of what other processes will give
+// back: 11 EAGAIN, 12 ENOMEM, 23 ENFILE, 24 EMFILE. Numbers as in hopeless.
+func scarce(f projector.ExecFailure) bool { return slices.Contains([]int{11, 12, 23, 24}, f.Errno) }
+
+// ShortageDelay is the longest wait before a start is tried again that the
+// machine had no resources for. Half of it is chance, so that a thousand
+// services do not ask again at once.
+const ShortageDelay = time.Second
+
+// postpone tries a start again that never took place. It says nothing about the
+// service, so it uses up no retry and no backoff, and however long the shortage
+// lasts, supd never gives up.
+func (tx *Tx) postpone(v *projector.Service, cause string) {
+	delay := time.Duration(float64(ShortageDelay) * (1 + tx.Rand) / 2)
+	tx.emit(v.Name, cause, event.RestartScheduledData{
+		Retry: v.Retries, Delay: event.Duration(delay), Jitter: tx.Rand, NotBefore: tx.Now.Moment().Add(delay), Shortage: true,
+		Policy: event.RestartPolicy{Restart: v.Spec.Restart, Backoff: v.Spec.Backoff, MaxRetries: v.Spec.MaxRetries},
+	})
+}
+
 // Delay is the wait before the n-th restart since a start or a stable time:
 // none before the first, then initial × factor^(n-2) up to max, plus the
 // jitter's share. initial = 0 never waits.

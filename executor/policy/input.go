@@ -23,7 +23,16 @@ type Command struct {
 	// what follows are one batch, and no crash comes between them.
 	Configure *Configure
 	Errors    []event.ConfigError
+
+	// An upgrade brings what was found out about the program.
+	Upgrade *Upgrading
 }
+
+// Upgrading is a program that may take this one's place. Refused says why not.
+type Upgrading struct{ From, To, Refused string }
+
+// Upgraded tells how the upgrade of a command ended: Error is empty if it worked.
+type Upgraded struct{ Command, Error string }
 
 // Rejected is a request that never was a command.
 type Rejected struct {
@@ -194,9 +203,11 @@ type Shutdown struct {
 
 // Started opens the life of an engine.
 type Started struct {
-	Engine event.EngineStartedData
-	Keeper event.KeeperStartedData
-	Logger *event.LoggerStartedData
+	// Upgrade is the command whose upgrade made the keeper what it is; often empty.
+	Upgrade string
+	Engine  event.EngineStartedData
+	Keeper  event.KeeperStartedData
+	Logger  *event.LoggerStartedData
 }
 
 // LoggerStarted says that a logger drains output now.
@@ -220,6 +231,7 @@ type Note struct {
 type Base struct{}
 
 func (Command) input()        {}
+func (Upgraded) input()       {}
 func (Rejected) input()       {}
 func (Denied) input()         {}
 func (Configure) input()      {}

@@ -206,6 +206,9 @@ type RestartScheduledData struct {
 	NotBefore Moment        `json:"not_before"`
 	Exit      Exit          `json:"exit"`
 	Policy    RestartPolicy `json:"policy"`
+	// Shortage tells that nothing was tried: the machine lacked the resources for
+	// a process. It counts as no retry and no restart.
+	Shortage bool `json:"shortage,omitempty"`
 }
 
 // RestartCancelledData says that a scheduled restart will not happen as

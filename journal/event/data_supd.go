@@ -11,6 +11,7 @@ const (
 	ModeCrash      = "crash"       // the engine before it died, the keeper lived
 	ModeKeeperLost = "keeper-lost" // the keeper died, the engine lived
 	ModeAllLost    = "all-lost"    // keeper and engine died, the boot is the same
+	ModeUpgrade    = "upgrade"     // another program in the same keeper
 	ModeRestart    = "restart"     // after an orderly end
 	ModeReboot     = "reboot"      // another boot
 	ModeSafe       = "safe"        // after repeated deaths, JetStream off (R12)

@@ -18,11 +18,14 @@ const (
 	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
 	VerbScale    Verb = "scale" // sets counts of replicas: patterns are base names, Args[base] the count
+	// VerbUpgrade replaces supd by the program that ArgBinary names; takes no services.
+	VerbUpgrade Verb = "upgrade"
 )
 
 // Names of arguments in CommandRequest.Args.
 const (
 	ArgSignal       = "signal"
+	ArgBinary       = "binary" // of upgrade: an absolute path; empty is where the running program came from
 	ArgKeepServices = "keep_services"
 	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
 )

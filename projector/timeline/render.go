@@ -117,6 +117,9 @@ func serviceText(r event.Record) string {
 	case event.ServiceFatalData:
 		return fmt.Sprintf("%s after %s%s", d.Reason, plural(d.Retries, "retry", "retries"), colon(d.Detail))
 	case event.RestartScheduledData:
+		if d.Shortage {
+			return "put off for " + span(d.Delay) + ": the machine lacks resources for it"
+		}
 		return fmt.Sprintf("retry %d in %s after %s", d.Retry, span(d.Delay), exit(d.Exit.Code, d.Exit.Signal))
 	case event.RestartCancelledData:
 		return "by " + d.By

@@ -50,6 +50,8 @@ func reason(v *projector.Service) *string {
 	switch {
 	case v.Phase == event.PhaseFatal:
 		text = v.Fatal
+	case v.Phase == event.PhaseStuck && v.Instance.Stop.Killed == nil:
+		text = "SIGKILL is due, and nobody tells that it was sent; it is not replaced while it lives"
 	case v.Phase == event.PhaseStuck:
 		text = "killed and not dead; it is not replaced while it lives"
 	case v.Hook != nil:

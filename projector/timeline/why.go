@@ -308,6 +308,9 @@ func because(r event.Record) string {
 
 // scheduled is the decision to restart with the numbers that it was made of.
 func scheduled(d event.RestartScheduledData) string {
+	if d.Shortage {
+		return fmt.Sprintf("the start was put off for %s, for want of resources: that is no retry", span(d.Delay))
+	}
 	b := d.Policy.Backoff
 	most := "without a limit"
 	if d.Policy.MaxRetries >= 0 {
