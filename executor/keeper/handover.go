@@ -114,7 +114,7 @@ func TakeOver(dir string) (*Inheritance, error) {
 	if err == nil {
 		i.Estate, err = receive(conn)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, unix.EAGAIN) {
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNRESET) {
 		closeAll(&conn)
 		return nil, nil // it ended instead, or is as good as dead
 	}
@@ -215,6 +215,7 @@ func (i *Inheritance) Stop() {
 }
 
 // Accept tells the giver that this process goes on, and waits until it is gone.
+// An error means that it has given up, or died before it was told.
 func (i *Inheritance) Accept() error {
 	if _, err := unix.Write(i.conn, []byte{1}); err != nil {
 		return fmt.Errorf("cannot take over: %w", err)
