@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
@@ -61,9 +60,7 @@ type engine struct {
 	started  time.Time
 
 	outputSize folderSize // for info
-
-	mu     sync.Mutex
-	health string // of the journal, for info
+	health     health     // of the journal, for info
 }
 
 // engineThreads are what an engine needs with clients, a journal that hangs and
@@ -80,7 +77,7 @@ func engineMain(safe bool) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	go keeper.Prewarm(engineThreads)
-	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
 		err = e.orphaned()
@@ -319,25 +316,19 @@ func (e *engine) code(quit executor.QuitError) uint8 {
 }
 
 func (e *engine) durable(seq event.Seq) {
-	e.setHealth("ok")
+	e.health.open()
 	if e.loop != nil {
 		e.loop.SetDurable(seq)
 	}
 }
 
-func (e *engine) setHealth(text string) {
-	e.mu.Lock()
-	e.health = text
-	e.mu.Unlock()
-}
-
 func (e *engine) degraded(why string, since time.Time) {
-	e.setHealth("degraded: " + why)
+	e.health.say("degraded: " + why)
 	e.log.Warn("the journal does not take records; supervision goes on, kept", "why", why, "since", since)
 }
 
 func (e *engine) healed(d time.Duration, records int, method string) {
-	e.setHealth("ok")
+	e.health.say("")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
 }
 
@@ -355,6 +346,6 @@ func (e *engine) damaged(d event.JournalDamagedData) {
 }
 
 func (e *engine) forked(err error) {
-	e.setHealth("off: " + err.Error())
+	e.health.say("off: " + err.Error())
 	e.log.Error("the journal on disk is not ours: nothing becomes durable any more; stop supd and look at it with supreplay verify", "error", err)
 }

@@ -193,7 +193,11 @@ func exited(d event.InstanceExitedData) string {
 	if d.Expected {
 		text += ", expected"
 	}
-	return fmt.Sprintf("%s, up %s, cpu %s, %s", text, span(d.Uptime), span(d.CPU), size(d.MaxRSS))
+	text = fmt.Sprintf("%s, up %s, cpu %s, %s", text, span(d.Uptime), span(d.CPU), size(d.MaxRSS))
+	if d.Background {
+		text += "; did it go into the background? It must run in the foreground"
+	}
+	return text
 }
 
 // exit tells how a process ended, as far as it is known.
