@@ -49,6 +49,7 @@ type engine struct {
 	configs  *configurator
 	set      *config.Set
 	launches launches
+	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
 	bridge   *control.Bridge
 	server   *control.Server
@@ -147,10 +148,11 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 	e.auth = control.NewAuthentication(e.args.Node)
 	// The journal's limits are those of the configuration that is applied or
 	// about to be; both are at hand before the journal is.
-	set, _, err := e.applied.pending()
+	set, raw, err := e.applied.pending()
 	if err != nil {
 		return nil, 0, 0, "", err
 	}
+	e.pending = &reading{set: set, raw: raw}
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
@@ -209,21 +211,19 @@ func (e *engine) recover(safe bool) (s *projector.State, replayed int, base even
 // configuration finds what services are started with: what is applied, or
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
-	startup, _, err := e.applied.pending()
-	if err != nil {
-		return err
-	}
+	startup := e.pending.set
 	e.configs = newConfigurator(startup)
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+		var err error
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
-	e.set = startup
-	_, e.launches = definitions(e.set, e.identity.Key)
+	e.pending = e.resolved(startup, e.pending.raw)
+	e.set, e.launches = startup, e.pending.launches
 	return nil
 }
 
@@ -233,6 +233,8 @@ func (e *engine) configuration(s *projector.State) error {
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
 	e.prober.Listen()
+	r := e.pending
+	e.pending = nil // it may be large
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -242,12 +244,10 @@ func (e *engine) ready(c *executor.Core) error {
 		e.tellAll(c.State())
 		return nil
 	}
-	set, raw, err := e.applied.pending()
-	if err != nil {
-		return err
+	if r.launches == nil {
+		r = e.resolved(r.set, r.raw)
 	}
-	r := e.resolved(set, raw)
-	if err := e.applied.store(raw, r.digest); err != nil {
+	if err := e.applied.store(r.raw, r.digest); err != nil {
 		return err
 	}
 	e.configs.next = r
