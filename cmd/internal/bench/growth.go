@@ -20,13 +20,16 @@ var (
 // growIdle is how long supd is left alone for the CPU time of idling.
 const growIdle = 20 * time.Second
 
-// grow measures what supd costs as its services and its journal grow, and draws
-// it.
-func grow(bin, drawing string) (rows []row, err error) {
+// grow measures what supd costs as its services and its journal grow, up to
+// these sizes, and draws it.
+func grow(bin, drawing string, services, records int) (rows []row, err error) {
 	launch, respawn := series{"launch → all services execute", "s", nil}, series{"SIGKILL of one → replacement executes", "ms", nil}
 	memory, idle := series{"memory of supd's processes (PSS)", "MiB", nil}, series{"idle CPU of one core", "%", nil}
 	death, boot := series{"SIGKILL of the engine → status answered", "ms", nil}, series{"start on a journal → status answered", "ms", nil}
 	for _, n := range crowds {
+		if n > services {
+			break
+		}
 		c, err := crowd(bin, n)
 		if err != nil {
 			return rows, err
@@ -39,6 +42,9 @@ func grow(bin, drawing string) (rows []row, err error) {
 		death.add(n, 1e3*c.death.Seconds())
 	}
 	for _, n := range journals {
+		if n > records {
+			break
+		}
 		ts, err := onJournal(bin, n)
 		if err != nil {
 			return rows, err

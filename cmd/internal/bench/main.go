@@ -20,7 +20,8 @@ import (
 func main() {
 	bin := flag.String("bin", "", "`folder` with supd, supctl, supreplay and beacon")
 	journal := flag.String("journal", "", "only write a journal below this `folder`, to try supreplay on")
-	records := flag.Int("records", 1_000_000, "how many records it has")
+	records := flag.Int("records", 1_000_000, "how many records it has, or the largest of several")
+	scale := flag.Int("scale", 5000, "most services at once that growth is measured with")
 	drawing := flag.String("growth", "", "only measure how costs grow with services and records, and draw it into this `file`")
 	flag.Parse()
 	if *journal != "" {
@@ -40,7 +41,7 @@ func main() {
 	began := time.Now()
 	measures := measure
 	if *drawing != "" {
-		measures = func(bin string) ([]row, error) { return grow(bin, *drawing) }
+		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
 	}
 	rows, err := measures(*bin)
 	print(machine(), rows)
