@@ -92,7 +92,7 @@ func commandText(r event.Record) string {
 	switch d := r.Data.(type) {
 	case event.CommandAcceptedData:
 		targets := names(d.Targets)
-		for _, k := range []string{event.ArgSignal, event.ArgKeepServices} {
+		for _, k := range []string{event.ArgSignal, event.ArgKeepServices, event.ArgForce} {
 			if v := d.Args[k]; v != "" {
 				targets = k + "=" + v + " " + targets
 			}
