@@ -150,7 +150,7 @@ func instanceText(r event.Record) string {
 	case event.InstanceExitedData:
 		return exited(d)
 	case event.InstanceStuckData:
-		return fmt.Sprintf("pid %d is killed and not dead, state %s", d.PID, d.State)
+		return fmt.Sprintf("pid %d: %s", d.PID, d.State)
 	case event.InstanceSweptData:
 		return swept(d)
 	case event.InstanceAdoptedData:
