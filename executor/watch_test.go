@@ -25,7 +25,7 @@ type recorder struct {
 func (r *recorder) Watch(service string, t *probe.Target) { r.targets[service] = t }
 func (r *recorder) Ran(id string, result probe.Result)    { r.ran[id] = result }
 func has(list []string, want string) bool                 { return slices.Contains(list, want) }
-func newRecorder() *recorder { return &recorder{map[string]*probe.Target{}, map[string]probe.Result{}} }
+func newRecorder() *recorder                              { return &recorder{map[string]*probe.Target{}, map[string]probe.Result{}} }
 
 func hookSlot(p keeper.Park, change func(*keeper.Slot)) keeper.Ran {
 	s := keeper.Slot{

@@ -157,6 +157,11 @@ func (tx *Tx) converge() {
 			for _, m := range g.Missing() {
 				todo[m.Service] = true
 			}
+			for _, v := range tx.State.Services { // or its stop for it; what tied them went with it
+				if v.Waiting != nil && waitsFor(v.Waiting, name) || v.Instance != nil && v.Instance.Stop == nil && ending(tx.State, v) {
+					todo[v.Name] = true
+				}
+			}
 		}
 	}
 	for name := range tx.Touched {
@@ -182,6 +187,10 @@ func (tx *Tx) converge() {
 			return
 		}
 	}
+}
+
+func waitsFor(w *projector.Waiting, name string) bool {
+	return slices.ContainsFunc(w.For, func(f event.WaitFor) bool { return f.Service == name })
 }
 
 // follow decides what follows for one service from where it and the others
