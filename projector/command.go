@@ -186,8 +186,8 @@ func (v *Service) startResult(c *Command) (event.Result, bool) {
 	} else if v.Phase == event.PhaseRunning && (v.Instance.Run > after || c.Verb == event.VerbStart) {
 		return event.Result{Outcome: event.Done, Instance: v.Instance.ID}, true
 	}
-	// It has done its work and what it is has changed meanwhile: no other follows.
-	if x := v.LastExit; x != nil && x.Run > after && v.Settled() && v.Want == event.Down && v.WantReason == event.ReasonCompleted {
+	// It has done its work, before it was what it is now: no other instance follows.
+	if x := v.LastExit; x != nil && (x.Run > after || c.Configures()) && v.Settled() && v.Want == event.Down && v.WantReason == event.ReasonCompleted {
 		return event.Result{Outcome: event.Done, Instance: x.Instance}, true
 	}
 	if v.Phase == event.PhaseFatal && v.Want == event.Down {

@@ -148,6 +148,9 @@ func (tx *Tx) settle(in Settle) {
 			})
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		tx.resumeService(tx.State.Services[name])
+	}
 	tx.endResolved()
 	for _, c := range tx.openCommands() {
 		tx.settled(rowCommand, "", "", "command "+c.ID+" not ended", "goes on")

@@ -35,3 +35,21 @@ func (tx *Tx) untouched(v *projector.Service, c *projector.Command) bool {
 	}
 	return v.Instance != nil && v.Instance.Stop == nil && v.Run <= c.After[v.Name]
 }
+
+// resumeService goes on where a batch about a service was cut off: its end is
+// recorded, and what follows from that is not. No state that was written whole
+// wants a service up that has ended or was given up.
+func (tx *Tx) resumeService(v *projector.Service) {
+	if v.Want != event.Up || v.Removed || v.Busy() {
+		return
+	}
+	switch {
+	case v.Phase == event.PhaseFatal:
+		tx.emit(v.Name, "", event.ServiceWantedData{Want: event.Down, Reason: event.ReasonFatal})
+	case v.Phase != event.PhaseExited:
+	case v.Failure != nil:
+		tx.reschedule(v, "", event.Exit{}, v.Failure, false)
+	case v.LastExit != nil:
+		tx.rest(v)
+	}
+}

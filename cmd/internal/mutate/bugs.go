@@ -87,6 +87,10 @@ var bugs = []bug{
 		"half a batch is left so", "P2", "executor/policy/recovery.go",
 		"		tx.resume(c)\n", "",
 	},
+	{
+		"half a respawn is left so", "P3", "executor/policy/recovery.go",
+		"		tx.resumeService(tx.State.Services[name])\n", "		_ = name\n",
+	},
 	// loop
 	{
 		"acts before the commit", "R1", "executor/work.go",

@@ -356,8 +356,8 @@ func (w *World) Sweep(instance, operation string) {
 		p.behaviour.SweepsInVain--
 		swept.Survived = 1
 	case p.tree:
-		p.tree = false
 		swept.Killed = []event.Process{{PID: p.pid + 1000, Comm: "child"}}
+		defer w.treeGone(p) // told after the sweep
 	}
 	w.tell(swept)
 }
