@@ -178,6 +178,15 @@ func (s *State) supersedeStarts(v *Service, why string, also func(event.Verb) bo
 	}
 }
 
+// supersedeStops ends the commands that want a service down.
+func (s *State) supersedeStops(v *Service, why string) {
+	for _, id := range slices.Clone(v.Pending) {
+		if c := s.Commands[id]; c.Verb == event.VerbStop {
+			s.resolve(v, c, event.Result{Service: v.Name, Outcome: event.Superseded, Error: why})
+		}
+	}
+}
+
 // forgetService drops a removed service; commands that still wait for it end.
 func (s *State) forgetService(v *Service) {
 	s.settleTargets(v)
