@@ -26,7 +26,8 @@ type action struct {
 	id      string
 }
 
-const targetsHelp = `NAME is a service, a glob in quotes, the base name of replicas, or "all".
+const targetsHelp = `NAME is a service, a glob in quotes, the base name of replicas, a group (with @
+before it, if you like), or "all".
 All targets are handled in parallel. supctl waits for the outcome; when it is
 interrupted or out of time the command goes on, and its id is printed.`
 
@@ -43,22 +44,41 @@ func (a *app) stopCmd() *cobra.Command {
 }
 
 func (a *app) restartCmd() *cobra.Command {
-	return a.targetsCmd(event.VerbRestart, "restart NAME…", "Restart services, or start stopped ones",
-		"Stops services and starts them again; a stopped one is started.\n\n"+targetsHelp,
-		"  supctl restart web\n  supctl restart web -o json")
+	rolling := false
+	cmd := a.targetsCmd(event.VerbRestart, "restart NAME…", "Restart services, or start stopped ones",
+		`Stops services and starts them again; a stopped one is started. With --rolling
+one after the other in the order of their names, each when the one before is
+ready; the first that fails ends it, and those behind it are not touched.
+
+`+targetsHelp,
+		"  supctl restart web\n  supctl restart web --rolling\n  supctl restart web -o json",
+		func() map[string]string {
+			if rolling {
+				return map[string]string{event.ArgRolling: "true"}
+			}
+			return nil
+		})
+	cmd.Flags().BoolVar(&rolling, "rolling", false, "one after the other, each when the one before is ready")
+	return cmd
 }
 
-func (a *app) targetsCmd(verb event.Verb, use, short, long, example string) *cobra.Command {
+// targetsCmd is an action on services; args, if there is one, gives its
+// arguments.
+func (a *app) targetsCmd(verb event.Verb, use, short, long, example string, args ...func() map[string]string) *cobra.Command {
 	act := &action{app: a}
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long, Example: example, Args: cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeServices,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			patterns, err := act.patterns(args)
+		RunE: func(cmd *cobra.Command, names []string) error {
+			patterns, err := act.patterns(names)
 			if err != nil {
 				return err
 			}
-			return act.run(cmd.Context(), verb, patterns, nil)
+			var with map[string]string
+			for _, more := range args {
+				with = more()
+			}
+			return act.run(cmd.Context(), verb, patterns, with)
 		},
 	}
 	cmd.Flags().BoolVar(&act.all, "all", false, "all services")

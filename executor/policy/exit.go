@@ -269,6 +269,9 @@ func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecF
 	case exit.Signal != nil:
 		how = "it was ended by " + *exit.Signal
 	}
+	if v.Spec.Restart == event.RestartNever {
+		return clip(how + "; restart is never" + hint)
+	}
 	return clip(fmt.Sprintf("%s; max_retries is %d%s", how, v.Spec.MaxRetries, hint))
 }
 

@@ -78,6 +78,7 @@ const (
 	AskResult = "result" // ResultRequest → CommandReply
 	AskLogs   = "logs"   // LogsRequest → LogsReply
 	AskPlan   = "plan"   // nothing → Plan
+	AskGraph  = "graph"  // StatusRequest → services, each behind what it needs
 )
 
 // StatusRequest asks for services by patterns; none means all.

@@ -124,7 +124,10 @@ func serviceText(r event.Record) string {
 	case event.RestartCancelledData:
 		return "by " + d.By
 	case event.OutputGapData:
-		return fmt.Sprintf("%s: %s, %s lost: %s", d.Stream, count(int(d.Lines), "line"), size(d.Bytes), d.Reason)
+		if d.Lines == nil || d.Bytes == nil {
+			return fmt.Sprintf("%s: perhaps some of it lost: %s", d.Stream, d.Reason)
+		}
+		return fmt.Sprintf("%s: %s, %s lost: %s", d.Stream, count(int(*d.Lines), "line"), size(*d.Bytes), d.Reason)
 	case event.OutputTrimmedData:
 		return fmt.Sprintf("%s: %s, %s: %s", d.Stream, count(d.Segments, "segment"), size(d.Bytes), d.Why)
 	case event.Unknown:
