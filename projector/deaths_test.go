@@ -30,14 +30,14 @@ func TestDeathsAreBounded(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		f := newFold(t)
 		names := []string{"deaths", "web", "a,b"}
-		for n := range rapid.IntRange(0, 60).Draw(r, "others") {
+		for n := range rapid.IntRange(0, 20).Draw(r, "others") {
 			names = append(names, fmt.Sprintf("s%d", n))
 		}
 		for _, name := range names {
 			f.apply(name, defined, wantUp)
 		}
 		runs := map[string]int{}
-		for range rapid.IntRange(0, 300).Draw(r, "deaths") {
+		for range rapid.IntRange(0, 60).Draw(r, "deaths") {
 			name := names[rapid.IntRange(0, len(names)-1).Draw(r, "who")]
 			if rapid.Bool().Draw(r, "first") {
 				name = names[0]
@@ -77,7 +77,7 @@ func TestDeathsAreBounded(t *testing.T) {
 
 // A thousand services that die share what may be kept.
 func TestDeathsAreShared(t *testing.T) {
-	const services, each = 1000, 8
+	const services, each = 800, 7
 	f := newFold(t)
 	for n := range services {
 		name := fmt.Sprintf("s%d", n)
@@ -120,7 +120,12 @@ func TestCutBase(t *testing.T) {
 // A service that is gone is forgotten with its deaths.
 func TestDeathsGoWithTheService(t *testing.T) {
 	f := newFold(t).apply("web", defined, wantUp)
-	f.die("web", 1, 1)
+	for run := range MaxDeaths + 5 {
+		f.die("web", run+1, 1)
+	}
+	if list := f.s.Deaths("web"); len(list) != MaxDeaths || list[0].Run != 6 {
+		t.Errorf("%d deaths, the oldest of run %d", len(list), list[0].Run)
+	}
 	f.apply("web", event.ServiceRemovedData{})
 	if f.s.Services["web"] != nil || f.s.Deaths("web") != nil {
 		t.Errorf("%v %v", f.s.Services["web"], f.s.Deaths("web"))
