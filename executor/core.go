@@ -215,7 +215,7 @@ func (c *Core) Tend() error {
 	}
 	if p.Compact {
 		s := c.Config.State
-		if err := c.Journal.Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
+		if err := c.Journal.Compact(s.Kept(), s.Seq(), s.Hash()); err != nil {
 			return fmt.Errorf("cannot compact the run log: %w", err)
 		}
 	}
@@ -237,7 +237,7 @@ func (c *Core) dropUndurable() error {
 	tx := policy.NewTx(s, c.now, 0, c.mint)
 	policy.Decide(tx, policy.Note{Data: gap})
 	policy.Decide(tx, policy.Base{})
-	if err := c.Journal.Drop(tx.Records, s.Canonical(), s.Seq(), s.Hash()); err != nil {
+	if err := c.Journal.Drop(tx.Records, s.Kept(), s.Seq(), s.Hash()); err != nil {
 		return fmt.Errorf("cannot make room in the run log: %w", err)
 	}
 	return nil

@@ -134,6 +134,7 @@ func (s *State) applyToService(r event.Record) error {
 	if err := v.apply(r, s.Supd.Stopping != nil); err != nil {
 		return err
 	}
+	s.tally(v, r)
 	if _, ok := r.Data.(event.ServiceRemovedData); ok {
 		s.supersedeStarts(v, "the service was removed", nil) // even if it is defined again before it has gone
 	}
@@ -191,5 +192,6 @@ func (s *State) supersedeStops(v *Service, why string) {
 func (s *State) forgetService(v *Service) {
 	s.settleTargets(v)
 	delete(s.Services, v.Name)
+	delete(s.deaths, v.Name)
 	s.graph = nil
 }
