@@ -114,6 +114,32 @@ func TestCorpusIsDecidedTheSame(t *testing.T) {
 	}
 }
 
+// The policy that was recorded, supposed to be another one, changes nothing,
+// and each journal is followed to its end.
+func TestSupposeTheSame(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "same.toml")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	policies, err := readPolicies(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, records := range corpus(t) {
+		src := &source{reader: inMemory(records)}
+		answer, err := src.whatIf(query{}, policies, func(f *finding) { t.Error(f) })
+		if err != nil || len(answer.Services) == 0 {
+			t.Fatalf("%s: %v %v", name, answer, err)
+		}
+		for _, a := range answer.Services {
+			if a.Differing != 0 || a.Missing != 0 || a.Lost != "" || a.Recorded != a.Would {
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+	}
+}
+
 // A decider that decides otherwise is found: the same journals with another
 // delay in one decision.
 func TestCorpusFindsAnotherDecision(t *testing.T) {
