@@ -40,6 +40,9 @@ type LoopConfig struct {
 	// Engine is what the first record says of this engine; its mode is found
 	// out from the keeper's table.
 	Engine event.EngineStartedData
+	// Heard is CLOCK_BOOTTIME of the last record before this engine, 0 if that is
+	// not known.
+	Heard int64
 	// Ready is called on the loop's goroutine after recovery.
 	Ready func(*Core) error
 	// LoggerEvent reads what the logger reports.

@@ -220,7 +220,7 @@ func (l *Loop) table(t keeper.Table) error {
 	engine.Mode = startMode(info, s.Seq() == 0, s.Supd.Stopped, s.Supd.Boot == l.core.Clock.Now().Boot)
 	l.mode.Store(engine.Mode)
 	started := policy.Started{
-		Engine: engine,
+		Heard: l.Heard, Engine: engine,
 		Keeper: event.KeeperStartedData{PID: info.PID, StartTime: info.StartTime, Version: info.Version},
 		Logger: loggerData(info.Logger, engine.Version), Upgrade: info.Upgrade,
 	}

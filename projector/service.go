@@ -252,6 +252,7 @@ func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now ev
 	v.LastExit = &LastExit{
 		Instance: in.ID, Run: in.Run, Boot: in.Boot, Cgroup: in.Cgroup, Code: d.Code, Signal: d.Signal, Cause: d.Cause,
 		Expected: d.Expected, At: now, Uptime: d.Uptime, Ran: in.Running != nil, Ready: in.IsReady(), Exec: in.ExecFailed, Record: r.ID,
+		Background: d.Background,
 	}
 	if in.Stop != nil {
 		v.LastExit.Stop = in.Stop.Reason

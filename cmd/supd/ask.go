@@ -170,13 +170,10 @@ func (e *engine) askResult(ctx context.Context, r control.Request) (any, error) 
 
 func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 	stats := e.journal.Stats()
-	e.mu.Lock()
-	health := e.health
-	e.mu.Unlock()
 	info := event.Info{
 		Node: e.args.Node, NodeID: e.identity.NodeID, Version: versionText, Boot: e.boot, Actor: r.Actor,
 		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
-		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
+		Journal: event.InfoJournal{First: stats.First, Bytes: stats.Bytes},
 		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: e.outputSize.of(e.args.Output)},
 		Started: e.started.UTC(), Kernel: map[string]string{}, Listen: e.network.info(),
 	}
@@ -185,10 +182,13 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 		info.Kernel = kernelFeatures(*k)
 		info.Mode = e.loop.Mode()
 	}
+	degraded := false
 	err := e.loop.View(ctx, func(s *projector.State, durable event.Seq) {
 		info.Journal.Last = durable
 		info.RunLog.KeptNotDurable = int(s.Seq() - min(s.Seq(), durable))
+		degraded = s.Supd.Degraded
 	})
+	info.Journal.Health = e.health.text(degraded, info.RunLog.KeptNotDurable, e.args.Places.State)
 	return info, err
 }
 

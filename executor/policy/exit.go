@@ -64,7 +64,24 @@ func exitData(in Exited, v *projector.Service, i *projector.Instance, now Now) e
 	} else {
 		d.Expected = !projector.Failing(i.Stop.Reason)
 	}
+	d.Background = background(v, i, d)
 	return d
+}
+
+// backgroundTime is how soon a program that goes into the background has ended.
+const backgroundTime = time.Second
+
+// background guesses that a program went into the background: supd supervises
+// its first process, which has done what it was to do, and would start it again
+// and again in vain.
+func background(v *projector.Service, i *projector.Instance, d event.InstanceExitedData) bool {
+	switch {
+	case i.Stop != nil || i.Running == nil || v.Spec.Oneshot() || d.Code == nil || *d.Code != 0:
+		return false
+	case !i.IsReady():
+		return true
+	}
+	return v.Spec.Restart == event.RestartAlways && (d.Leftovers || time.Duration(d.Uptime) < backgroundTime)
 }
 
 // uptime counts from the exec, by the boot clock within a boot and by the
@@ -234,7 +251,10 @@ func fatalReason(v *projector.Service, exit string) string {
 }
 
 func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecFailure) string {
-	how := "its exit status is unknown"
+	how, hint := "its exit status is unknown", ""
+	if failure == nil && v.LastExit != nil {
+		hint = v.LastExit.Hint()
+	}
 	switch {
 	case failure != nil:
 		how = failure.Text()
@@ -250,9 +270,9 @@ func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecF
 		how = "it was ended by " + *exit.Signal
 	}
 	if v.Spec.Restart == event.RestartNever {
-		return clip(how + "; restart is never")
+		return clip(how + "; restart is never" + hint)
 	}
-	return clip(fmt.Sprintf("%s; max_retries is %d", how, v.Spec.MaxRetries))
+	return clip(fmt.Sprintf("%s; max_retries is %d%s", how, v.Spec.MaxRetries, hint))
 }
 
 // hopeless tells an exec failure that another try cannot mend: the program is

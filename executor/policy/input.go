@@ -203,6 +203,9 @@ type Shutdown struct {
 
 // Started opens the life of an engine.
 type Started struct {
+	// Heard is CLOCK_BOOTTIME of the last record before this engine, 0 if that is
+	// not known.
+	Heard int64
 	// Upgrade is the command whose upgrade made the keeper what it is; often empty.
 	Upgrade string
 	Engine  event.EngineStartedData
