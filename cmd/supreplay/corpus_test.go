@@ -53,14 +53,12 @@ func corpus(t testing.TB) map[string][]event.Encoded {
 	return all
 }
 
-// TestRecordCorpus records a journal for each scenario that has none yet. A
+// recordCorpus records a journal for each scenario that has none yet. A
 // recorded journal stays as it is for ever: it is what an old supd has written,
 // and a new one has to read it and to decide the same (P6). To record a
 // scenario anew, give it another name.
-func TestRecordCorpus(t *testing.T) {
-	if !*rewrite {
-		t.Skip("only with -rewrite")
-	}
+func recordCorpus(t *testing.T) {
+	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(scenarios)) {
 		file := filepath.Join("testdata/corpus", name+".jsonl.gz")
 		if _, err := os.Stat(file); err == nil {
@@ -89,10 +87,13 @@ func TestRecordCorpus(t *testing.T) {
 // What was decided then is decided now, byte by byte.
 func TestCorpusIsDecidedTheSame(t *testing.T) {
 	t.Parallel()
+	if *rewrite {
+		recordCorpus(t)
+	}
 	all := corpus(t)
 	for name := range scenarios {
 		if all[name] == nil {
-			t.Errorf("there is no journal of %s: go test ./cmd/supreplay -run RecordCorpus -rewrite", name)
+			t.Errorf("there is no journal of %s: go test ./cmd/supreplay -run CorpusIsDecided -rewrite", name)
 		}
 	}
 	for name, records := range all {
