@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
@@ -49,6 +48,7 @@ type engine struct {
 	configs  *configurator
 	set      *config.Set
 	launches launches
+	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
 	bridge   *control.Bridge
 	server   *control.Server
@@ -61,9 +61,7 @@ type engine struct {
 	started  time.Time
 
 	outputSize folderSize // for info
-
-	mu     sync.Mutex
-	health string // of the journal, for info
+	health     health     // of the journal, for info
 }
 
 // engineThreads are what an engine needs with clients, a journal that hangs and
@@ -81,7 +79,7 @@ func engineMain(safe bool) int {
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	limitMemory(engineMemory)
 	go keeper.Prewarm(engineThreads)
-	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
 		err = e.orphaned()
@@ -148,21 +146,19 @@ func (e *engine) run(safe bool) error {
 // configuration finds what services are started with: what is applied, or
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
-	startup, _, err := e.applied.pending()
-	if err != nil {
-		return err
-	}
+	startup := e.pending.set
 	e.configs = newConfigurator(startup)
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+		var err error
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
-	e.set = startup
-	_, e.launches = definitions(e.set, e.identity.Key)
+	e.pending = e.resolved(startup, e.pending.raw)
+	e.set, e.launches = startup, e.pending.launches
 	return nil
 }
 
@@ -172,6 +168,8 @@ func (e *engine) configuration(s *projector.State) error {
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
 	e.prober.Listen()
+	r := e.pending
+	e.pending = nil // it may be large
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -181,12 +179,10 @@ func (e *engine) ready(c *executor.Core) error {
 		e.tellAll(c.State())
 		return nil
 	}
-	set, raw, err := e.applied.pending()
-	if err != nil {
-		return err
+	if scale := c.State().Config.Scale; r.launches == nil || len(scale) > 0 {
+		r = e.scaledAtStart(r.set, r.raw, scale)
 	}
-	r := e.resolved(set, raw)
-	if err := e.applied.store(raw, r.digest); err != nil {
+	if err := e.applied.store(r.raw, r.digest); err != nil {
 		return err
 	}
 	e.configs.next = r
@@ -321,25 +317,19 @@ func (e *engine) code(quit executor.QuitError) uint8 {
 }
 
 func (e *engine) durable(seq event.Seq) {
-	e.setHealth("ok")
+	e.health.open()
 	if e.loop != nil {
 		e.loop.SetDurable(seq)
 	}
 }
 
-func (e *engine) setHealth(text string) {
-	e.mu.Lock()
-	e.health = text
-	e.mu.Unlock()
-}
-
 func (e *engine) degraded(why string, since time.Time) {
-	e.setHealth("degraded: " + why)
+	e.health.say("degraded: " + why)
 	e.log.Warn("the journal does not take records; supervision goes on, kept", "why", why, "since", since)
 }
 
 func (e *engine) healed(d time.Duration, records int, method string) {
-	e.setHealth("ok")
+	e.health.say("")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
 }
 
@@ -357,6 +347,6 @@ func (e *engine) damaged(d event.JournalDamagedData) {
 }
 
 func (e *engine) forked(err error) {
-	e.setHealth("off: " + err.Error())
+	e.health.say("off: " + err.Error())
 	e.log.Error("the journal on disk is not ours: nothing becomes durable any more; stop supd and look at it with supreplay verify", "error", err)
 }

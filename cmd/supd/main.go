@@ -18,6 +18,7 @@ import (
 	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
+	"supd/journal"
 )
 
 // Modes that only supd itself starts.
@@ -28,6 +29,7 @@ const (
 )
 
 func main() {
+	journal.QuietProcess()
 	// Before anything else: these modes want none of the command line's cost.
 	if len(os.Args) > 1 {
 		switch os.Args[1] {

@@ -28,10 +28,11 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 	e.auth = control.NewAuthentication(e.args.Node)
 	// The journal's limits are those of the configuration that is applied or
 	// about to be; both are at hand before the journal is.
-	set, _, err := e.applied.pending()
+	set, raw, err := e.applied.pending()
 	if err != nil {
 		return was, err
 	}
+	e.pending = &reading{set: set, raw: raw}
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,

@@ -153,11 +153,24 @@ func (tx *Tx) settle(in Settle) {
 				PID: v.Instance.PID, StartTime: v.Instance.StartTime,
 			})
 		}
+		tx.killAnew(v)
 	}
 	tx.endResolved()
 	for _, c := range tx.openCommands() {
 		tx.settled(rowCommand, "", "", "command "+c.ID+" not ended", "goes on")
 	}
+}
+
+// killAnew begins the time anew in which KILL must be answered (UnansweredAfter):
+// it is this engine that asks for it, however long ago it was due.
+func (tx *Tx) killAnew(v *projector.Service) {
+	i := v.Instance
+	if i == nil || i.Stuck || i.Stop == nil || i.Stop.Killed != nil || i.Boot != tx.Now.Boot || tx.Now.Mono < i.Stop.Deadline.Mono {
+		return
+	}
+	tx.emit(v.Name, i.Stop.Record, event.InstanceStoppingData{
+		Instance: i.ID, Signal: event.Kill, Deadline: tx.Now.Moment(), Reason: i.Stop.Reason,
+	})
 }
 
 func liveID(v *projector.Service) string {

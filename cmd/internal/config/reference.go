@@ -59,7 +59,7 @@ var reference = []Entry{
 	{Key: "defaults", Type: "table", Default: "none", Change: Live, Text: "Keys of a service, for all services that do not set them; all but command and count. environment is merged, everything else replaced."},
 
 	{Key: ofService + "command", Type: "string or list", Default: "required", Change: RestartsService, Text: "What to run. A string is split into words like a shell's, then ${NAME} and ${NAME:-text} are replaced from the service's environment; nothing else of a shell is understood. A list is taken as it is. The program is searched in the service's PATH."},
-	{Key: ofService + "count", Type: "integer", Default: "unset", Change: Live, Text: "Replicas: N of them are NAME-0 to NAME-(N-1), also if N is 1; 0 is none. Unset is one that is called NAME."},
+	{Key: ofService + "count", Type: "integer", Default: "unset", Change: Live, Text: "Replicas: N of them are NAME-0 to NAME-(N-1), also if N is 1; 0 is none. Unset is one that is called NAME. supctl scale sets it until it is set to what the file says."},
 	{Key: ofService + "directory", Type: "path", Default: "where supd was started", Change: RestartsService, Text: "The working directory, which must exist."},
 	{Key: ofService + "user", Type: "name or id", Default: "supd's own", Change: RestartsService, Text: "Whom to run as; without root only oneself. It sets HOME, USER, LOGNAME and SHELL."},
 	{Key: ofService + "group", Type: "name or id", Default: "the user's", Change: RestartsService, Text: "The primary group."},
@@ -70,7 +70,7 @@ var reference = []Entry{
 	{Key: ofService + "inherit_environment", Type: "bool", Default: "true", Change: RestartsService, Text: "Passes supd's own environment on, less what is meant for supd alone."},
 	{Key: ofService + "autostart", Type: "bool", Default: "true", Change: Live, Text: "Whether it is wanted up when it is first seen. Later start and stop decide, and are remembered."},
 
-	{Key: ofService + "restart", Type: "always, on-failure or never", Default: `"always"`, Change: Live, Text: "When to start it again after it has ended by itself."},
+	{Key: ofService + "restart", Type: "always, on-failure or never", Default: `"always"`, Change: Live, Text: "When to start it again after it has ended by itself. A oneshot that succeeded is never repeated; its default is never, and both others try again after a failure."},
 	{Key: ofService + "success_exit_codes", Type: "list of codes and signals", Default: "[0]", Change: Live, Text: "What on-failure takes for success. A stop that was asked for always is."},
 	{Key: ofService + "backoff.initial", Type: "duration", Default: `"500ms"`, Change: Live, Text: "How long to wait before the second restart in a row; the first one is immediate. With 0s all are."},
 	{Key: ofService + "backoff.factor", Type: "number", Default: "2", Change: Live, Text: "By how much each wait is longer than the one before."},
