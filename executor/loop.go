@@ -79,7 +79,9 @@ type Loop struct {
 	quit    *QuitError
 	notes   noteLimit
 	noted   chan struct{}
-	done    chan struct{}
+
+	shortages map[string]*shortage // that are open, by what there is too little of
+	done      chan struct{}
 }
 
 // QuitError ends a loop in good order: the last record is appended and all who
@@ -98,7 +100,7 @@ const callQueue = 1024
 func NewLoop(c LoopConfig) *Loop {
 	l := &Loop{
 		LoopConfig: c, calls: make(chan func(*Core) error, callQueue), moved: make(chan struct{}, 1),
-		noted: make(chan struct{}, 1), done: make(chan struct{}),
+		noted: make(chan struct{}, 1), done: make(chan struct{}), shortages: map[string]*shortage{},
 	}
 	l.LoopConfig.Core.Keeper = c.Host
 	l.LoopConfig.Core.Quit = func(keep bool) { l.quit = &QuitError{keep} }

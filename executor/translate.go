@@ -32,8 +32,17 @@ func (l *Loop) keeperEvent(e keeper.Event) error {
 	case keeper.Ran:
 		return l.ran(e.Slot)
 	}
-	if x, ok := e.(keeper.Exited); ok {
+	var err error
+	switch x := e.(type) {
+	case keeper.Exited:
 		l.drained(x.Slot)
+	case keeper.ParkFailed:
+		err = l.refused(x.Slot)
+	case keeper.Parked:
+		err = l.relieved()
+	}
+	if err != nil {
+		return err
 	}
 	if in := l.input(e); in != nil {
 		return l.core.Step(in)

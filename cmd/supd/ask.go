@@ -180,6 +180,8 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 	if k := e.loop.KeeperInfo(); k != nil {
 		info.PIDs = event.InfoPIDs{Keeper: k.PID, Engine: os.Getpid(), Logger: k.Logger.PID}
 		info.Kernel = kernelFeatures(*k)
+		info.Priority, info.Kernel["priority"] = priorityOf(*k)
+		info.Kernel["oom"] = oomOf(*k)
 		info.Mode = e.loop.Mode()
 	}
 	degraded := false
@@ -213,6 +215,30 @@ func kernelFeatures(k wire.Info) map[string]string {
 		"subreaper":   has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
 		"change_user": has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
 	}
+}
+
+// oomOf says how supd is protected when memory runs out.
+func oomOf(k wire.Info) string {
+	score := func(pid int) string {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+		if err != nil {
+			return "unknown"
+		}
+		return strings.TrimSpace(string(b))
+	}
+	return fmt.Sprintf("oom_score_adj %s for the keeper, %s for the engine, %s for the logger", score(k.PID), score(os.Getpid()), score(k.Logger.PID))
+}
+
+// priorityOf says in a word and in a sentence how the keeper's threads stand to
+// those of services.
+func priorityOf(k wire.Info) (word, text string) {
+	switch {
+	case k.Features&wire.FeatureRealTime != 0:
+		return "real-time", "real-time (SCHED_FIFO 1); services run normally"
+	case k.Features&wire.FeatureNice != 0:
+		return "nice", "nice -10: real-time is not permitted; services run normally"
+	}
+	return "normal", "normal: on a busy machine services are restarted late; CAP_SYS_NICE permits more"
 }
 
 // limitFeatures says which limits of cgroups this machine can hold.

@@ -34,6 +34,7 @@ func loggerMain() int {
 	// The keeper decides when it ends. A reader of the console that goes away is
 	// an error of that write and no more.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	limitMemory(loggerMemory)
 	if err := runLogger(a, log); err != nil {
 		log.Error("the logger ends", "error", err)
 		return exitcode.Failed

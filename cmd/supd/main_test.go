@@ -295,3 +295,14 @@ func TestLeave(t *testing.T) {
 }
 
 var _ executor.Launches = launches{}
+
+// TestPriorityOf: what was obtained is said in one word for programs.
+func TestPriorityOf(t *testing.T) {
+	for features, want := range map[uint32]string{
+		wire.FeatureRealTime: "real-time", wire.FeatureNice: "nice", wire.FeatureCgroup: "normal",
+	} {
+		if word, text := priorityOf(wire.Info{Features: features}); word != want || !strings.HasPrefix(text, want) {
+			t.Errorf("features %b: %q, %q", features, word, text)
+		}
+	}
+}

@@ -111,8 +111,8 @@ func (k *keeper) helperLaunch(h *helper) (int, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	l := Launch{Paths: []string{k.cfg.Exe}, Args: args, Env: env, Dir: k.cwd, Umask: uint32(k.umask)}
-	block, err := l.encode(uint32(1+len(h.pass())) << shiftPassed)
+	l := Launch{Paths: []string{k.cfg.Exe}, Args: args, Env: env, Dir: k.cwd, Umask: uint32(k.umask), OOMScoreAdj: k.oom}
+	block, err := l.encode(uint32(1+len(h.pass()))<<shiftPassed | flagOOM)
 	if err != nil {
 		return -1, err
 	}

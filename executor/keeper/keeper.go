@@ -81,6 +81,7 @@ type keeper struct {
 	info     wire.Info
 	came     wire.Came // until the first engine is told
 	umask    int
+	oom      int    // oom_score_adj of engine and logger
 	cwd      string // of engine and logger, the keeper's own
 	scratch  []byte // received packets
 	packet   []byte // sent packets
@@ -150,7 +151,8 @@ func (k *keeper) start() error {
 	closeOnExec()
 	k.cwd, _ = os.Getwd()
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
-	// A real-time policy would be set here, before the runtime makes threads.
+	k.info.Features |= urgent()
+	k.oom = protect()
 	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if estate.Keeper != nil {
@@ -255,9 +257,9 @@ func (k *keeper) workers() {
 func (k *keeper) introduce(e *Estate) {
 	me, _ := readStat(os.Getpid())
 	if e.Keeper != nil && e.Keeper.Info.PID == me.pid {
-		subreaper := k.info.Features
+		obtained := k.info.Features
 		k.info = e.Keeper.Info // the same process: the machine can what it could
-		k.info.Features |= subreaper
+		k.info.Features = k.info.Features&^(wire.FeatureRealTime|wire.FeatureNice) | obtained
 		k.info.Version = k.cfg.Version
 		if k.info.Cgroup != "" {
 			k.guardFreeze(k.info.Cgroup)

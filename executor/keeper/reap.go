@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"runtime"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -68,7 +67,7 @@ func (c *children) killGroup(pid int, sig syscall.Signal) (error, bool) {
 // to run: orphans that are not reaped fill the process table, and then the
 // runtime dies for want of a thread.
 func (c *children) reap() {
-	runtime.LockOSThread()
+	urgent()
 	for {
 		pid, err := peek()
 		switch {

@@ -154,9 +154,11 @@ type Info struct {
 	Journal InfoJournal       `json:"journal"`
 	Output  InfoOutput        `json:"output"`
 	Kernel  map[string]string `json:"kernel"` // features in use, and what is weaker without
-	Listen  *InfoListen       `json:"listen"` // null: not on the network
-	Started time.Time         `json:"started"`
-	Mode    string            `json:"mode"`
+	// Priority is what the keeper runs with: real-time, nice or normal.
+	Priority string      `json:"priority"`
+	Listen   *InfoListen `json:"listen"` // null: not on the network
+	Started  time.Time   `json:"started"`
+	Mode     string      `json:"mode"`
 }
 
 // InfoPIDs are live process ids.

@@ -212,15 +212,16 @@ func (k *killer) back() string {
 		k.r.Run()
 		return ", run again"
 	}
-	alone := false
+	alone := 0 // looks in a row: one may fall between an engine and the keeper it starts
 	k.r.Until("another keeper answers, or nobody is left", func() bool {
 		if k.r.Keeper() == 0 && k.r.Engine() == 0 {
-			alone = true
-			return true
+			alone++
+			return alone == 4
 		}
+		alone = 0
 		return k.r.Keeper() != 0 && k.r.Call(nil, "info").Code == exitcode.Done
 	})
-	if alone {
+	if alone > 0 {
 		k.r.Run()
 		return ", run after all were gone"
 	}

@@ -11,6 +11,8 @@ const (
 	FeatureMemory                          // controllers of the instances' cgroups: memory
 	FeatureCPU                             // cpu
 	FeaturePIDs                            // pids
+	FeatureRealTime                        // the keeper's threads go before all normal ones
+	FeatureNice                            // they only have a better nice value
 )
 
 // Death is how a process of ours ended; PID 0 means that none did so far.

@@ -1,0 +1,60 @@
+package keeper
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"supd/executor/keeper/wire"
+)
+
+// What the keeper asks for itself, its engine and its logger.
+const (
+	urgentNice = -10  // where real-time is not permitted
+	keeperOOM  = -900 // oom_score_adj: not immune, but nearly last
+	helperOOM  = -500
+)
+
+// urgent has the calling goroutine run on a thread of its own that goes before
+// those of services: a machine full of busy ones must not delay the reaping and
+// restarting of the others. It returns the feature that was obtained, 0 if none
+// is permitted. What is forked from the thread is normal again, other threads
+// of ours too, and so are services.
+func urgent() uint32 {
+	runtime.LockOSThread()
+	fifo := unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1,
+	}
+	if unix.SchedSetAttr(0, &fifo, 0) == nil {
+		return wire.FeatureRealTime
+	}
+	nice := unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: urgentNice,
+	}
+	if unix.SchedSetAttr(0, &nice, 0) == nil {
+		return wire.FeatureNice
+	}
+	return 0
+}
+
+// protect lowers the chance that the kernel kills the keeper when memory runs
+// out, where that is permitted and it was not lower before. It returns what
+// engine and logger get; services always get their own.
+func protect() int {
+	const file = "/proc/self/oom_score_adj"
+	read := func() int {
+		b, _ := os.ReadFile(file)
+		n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		return n
+	}
+	if read() > keeperOOM {
+		if fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+			_, _ = unix.Write(fd, []byte(strconv.Itoa(keeperOOM))) // needs CAP_SYS_RESOURCE
+			unix.Close(fd)
+		}
+	}
+	return max(read(), helperOOM)
+}
