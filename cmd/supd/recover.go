@@ -90,3 +90,17 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 	was.state = s
 	return was, nil
 }
+
+// strangers is what ends those who live without a record; nil if none is missing.
+func (e *engine) strangers(missing bool) func(string, func(string) bool) ([]keeper.Stranger, error) {
+	if !missing {
+		return nil
+	}
+	return func(folder string, known func(string) bool) ([]keeper.Stranger, error) {
+		ended, err := keeper.EndStrangers(folder, e.identity.NodeID, known)
+		for _, s := range ended {
+			e.log.Warn("ended a running service that the damaged journal does not know", "service", s.Service, "instance", s.Instance, "processes", s.Processes)
+		}
+		return ended, err
+	}
+}

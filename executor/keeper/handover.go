@@ -215,6 +215,10 @@ func readWord(conn int) (n int, err error) {
 	}
 }
 
+// FromKeeper tells that a living keeper gave it, with its lock, and not the
+// engine of a dead one, which ends only when it hears that this process goes on.
+func (i *Inheritance) FromKeeper() bool { return i.Estate.Keeper != nil && i.Lock >= 0 }
+
 // Stop kills the engine and the logger that were left running, so that their
 // locks become free. It may be called before Accept: the giver starts others if
 // it has to go on.
