@@ -39,10 +39,13 @@ type Config struct {
 	// speak for themselves, empty if they cannot.
 	Prober       Prober
 	NotifySocket string
+	NodeID       string // which services are told, so that they can be told from another supd's
 	Poisoned     string // id of a command that killed the engine twice (R12)
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.
 	Use func(c *Core, digest string)
+	// Upgrade, if not nil, is called when the upgrade of a command is recorded.
+	Upgrade func(command string)
 	// Quit is called once, when the last record is appended.
 	Quit func(keepServices bool)
 }

@@ -81,6 +81,7 @@ func TestInputOfEachEvent(t *testing.T) {
 			{"adoption finds another", keeper.Adopted{Slot: slot(func(s *keeper.Slot) { s.Adoption = wire.AdoptionReused })}, policy.Lost{Service: "web", Instance: id}},
 			{"unknown", keeper.Unknown{Instance: id}, policy.Forgotten{Service: "web", Instance: id}},
 			{"unchanged", keeper.Unchanged{Slot: web}, nil},
+			{"upgrade failed", keeper.UpgradeFailed{UpgradeFailed: wire.UpgradeFailed{ID: "c", Error: "no"}}, policy.Upgraded{Command: "c", Error: "no"}},
 		}
 		seen := "Table LoggerStarted LoggerEvent HostSignal Drained Ran" // keeperEvent's own; see loop_test.go and watch_test.go
 		for _, tt := range tests {

@@ -131,6 +131,9 @@ func (x *witness) seeService(f *facts, r event.Record) {
 			f.completed = false
 		}
 	case event.RestartScheduledData:
+		if d.Shortage { // nothing was tried: it counts for nothing
+			return
+		}
 		f.row++
 		max := f.spec.MaxRetries
 		x.judge(max < 0 || f.row <= max, "%s is restarted %d times in a row, and max_retries is %d", r.Subject, f.row, max)

@@ -34,6 +34,13 @@
 // means the same bytes are sent again, anything else is a fork: publishing
 // stops and the engine goes on kept.
 //
+// JetStream repairs damage in silence, so after an unclean stop the block files
+// are checked before it opens them (package blocks). What is damaged is kept as
+// evidence in STATE/damaged, what can be read stays, what the run log still has
+// is put back, and Notify.Damaged names the rest, behind which a base should
+// follow. After a reboot the state is read from the block files as well: a full
+// or read-only disk keeps nobody from starting, and a hole is folded across.
+//
 // Calls into JetStream that can hang with the disk run on one guarded
 // goroutine (R2): while a call hangs, no second one is started.
 package journal

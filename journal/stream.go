@@ -74,6 +74,7 @@ func openStream(ctx context.Context, s *natsServer, cfg *Config) (*jetStream, er
 	if err != nil {
 		return nil, fmt.Errorf("cannot open stream %s: %w", event.Stream, err)
 	}
+	s.quiet()
 	return &jetStream{s: s, js: js, stream: st, node: cfg.Node}, nil
 }
 

@@ -19,7 +19,8 @@ var peers = map[string]string{
 	"enable": "start", "run": "start", "up": "start", "load": "apply", "add": "apply", "disable": "stop", "down": "stop", "remove": "apply", "unload": "stop",
 	"kill": "signal KILL", "term": "signal TERM", "hup": "signal HUP", "sigusr1": "signal USR1",
 	"respawn": "restart", "bounce": "restart", "reset-failed": "start", "clear": "start",
-	"quit": "shutdown", "exit": "shutdown", "stop-all": "stop --all", "poweroff": "shutdown", "daemon-reexec": "shutdown --keep-services",
+	"quit": "shutdown", "exit": "shutdown", "stop-all": "stop --all", "poweroff": "shutdown", "daemon-reexec": "upgrade",
+	"numprocs": "scale", "replicas": "scale", "list-dependencies": "graph", "deps": "graph", "tree": "graph", "critical-chain": "graph", "blame": "graph",
 	"pid": "info", "state": "dump", "outcome": "result", "task": "result", "tasks": "result",
 }
 

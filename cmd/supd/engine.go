@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
@@ -48,6 +48,7 @@ type engine struct {
 	configs  *configurator
 	set      *config.Set
 	launches launches
+	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
 	bridge   *control.Bridge
 	server   *control.Server
@@ -55,21 +56,20 @@ type engine struct {
 	network  *network
 	notify   *notifier
 	single   single
+	upgrades upgrader
 	conn     *nats.Conn
 	started  time.Time
 
 	outputSize folderSize // for info
-
-	mu     sync.Mutex
-	health string // of the journal, for info
+	health     health     // of the journal, for info
 }
 
 // engineThreads are what an engine needs with clients, a journal that hangs and
 // a collection under way.
 const engineThreads = 20
 
-func engineMain(argv []string) int {
-	a, safe, err := parseArgs(modeEngine, argv)
+func engineMain(safe bool) int {
+	a, err := helperArgs(keeper.ArgsFD)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "supd:", err)
 		return exitcode.Usage
@@ -78,19 +78,24 @@ func engineMain(argv []string) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	go keeper.Prewarm(engineThreads)
-	if err := runEngine(a, safe, log); err != nil {
+	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
+	err = e.run(safe)
+	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
+		err = e.orphaned()
+	}
+	if err != nil {
 		log.Error("the engine ends", "error", err)
 		return exitcode.Failed
 	}
 	return exitcode.Done
 }
 
-func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
-	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+func (e *engine) run(safe bool) error {
 	var err error
 	if e.client, err = keeper.Connect(keeper.EngineFD); err != nil {
 		return err
 	}
+	e.client.Keep()
 	listener, err := keeper.Listener()
 	if err != nil {
 		return err
@@ -98,24 +103,26 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if e.prober, err = e.newProber(); err != nil {
 		return err
 	}
-	state, replayed, base, poisoned, err := e.recover(safe)
+	was, err := e.recover(safe)
 	if err != nil {
 		return err
 	}
-	if err := e.configuration(state); err != nil {
+	if err := e.configuration(was.state); err != nil {
 		return err
 	}
 	e.loop = executor.NewLoop(executor.LoopConfig{
 		Core: executor.Config{
-			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
-			Source: "supd/" + a.Node + "/" + e.identity.NodeID,
-			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
+			State: was.state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
+			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
+			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: was.poisoned,
+			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()), NodeID: e.identity.NodeID,
 		},
-		Host: e.client, Log: log,
+		Host: e.client, Log: e.log,
 		Engine: event.EngineStartedData{
-			Version: versionText, PID: os.Getpid(), BaseSeq: base, Replayed: replayed,
+			Version: versionText, PID: os.Getpid(), BaseSeq: was.base, Replayed: was.replayed,
 		},
+		Heard:       was.heard,
+		Strangers:   e.strangers(was.broken),
 		Ready:       e.ready,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
@@ -127,119 +134,54 @@ func runEngine(a keeperArgs, safe bool, log *slog.Logger) error {
 	if err := e.journal.Start(); err != nil {
 		return err
 	}
-	if a.Single {
+	if e.args.Single {
 		e.loop.Forward = e.forward
 	}
-	e.notify = newNotifier(os.Getenv, os.Getppid(), log)
+	e.notify = newNotifier(os.Getenv, os.Getppid(), e.log)
 	e.notify.start(e.loop)
 	return e.runLoop()
-}
-
-// recover opens the journal and folds what it holds.
-func (e *engine) recover(safe bool) (s *projector.State, replayed int, base event.Seq, poisoned string, err error) {
-	e.auth = control.NewAuthentication(e.args.Node)
-	// The journal's limits are those of the configuration that is applied or
-	// about to be; both are at hand before the journal is.
-	set, _, err := e.applied.pending()
-	if err != nil {
-		return nil, 0, 0, "", err
-	}
-	cfg := journal.Config{
-		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
-		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		MemoryFD: keeper.MemoryFD, LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
-		Log:    e.log,
-		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
-	}
-	if set.Journal.Sync == "interval" {
-		cfg.SyncInterval = 200 * time.Millisecond
-	}
-	j, rec, err := journal.Open(context.Background(), cfg)
-	if err != nil {
-		return nil, 0, 0, "", err
-	}
-	e.journal, e.identity, e.boot = j, rec.Identity, rec.Boot
-	s = projector.New()
-	if rec.Base.State != nil {
-		if s, err = projector.Parse(rec.Base.State, rec.Base.Seq, rec.Base.Hash); err != nil {
-			return nil, 0, 0, "", err
-		}
-	}
-	broken := false
-	for r, err := range rec.Records {
-		var hole *journal.HoleError
-		if errors.As(err, &hole) {
-			e.log.Error("the state is rebuilt across a hole in the journal", "error", hole)
-			broken = true
-			if s, err = projector.Parse(s.Canonical(), hole.After.Seq, hole.After.Hash); err == nil {
-				continue
-			}
-		}
-		if err == nil {
-			err = s.Apply(r)
-		}
-		if broken && errors.Is(err, projector.ErrImpossible) {
-			// It speaks of something that went with the hole: what it says
-			// is lost as well, what comes after it is not.
-			s, err = projector.Parse(s.Canonical(), r.Record.Seq, r.Hash)
-		}
-		if err != nil {
-			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
-		}
-		replayed++
-	}
-	if rec.Source != journal.FromRunLog {
-		if err := (journalPort{j: j}).Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
-			return nil, 0, 0, "", err
-		}
-	}
-	if rec.Deaths >= 2 {
-		poisoned = rec.InHand
-	}
-	return s, replayed, rec.Base.Seq, poisoned, nil
 }
 
 // configuration finds what services are started with: what is applied, or
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
-	startup, _, err := e.applied.pending()
-	if err != nil {
-		return err
-	}
+	startup := e.pending.set
 	e.configs = newConfigurator(startup)
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
-	if k := s.Supd.Keeper; k != nil && k.Configured && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+		var err error
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
-	e.set = startup
-	_, e.launches = definitions(e.set, e.identity.Key)
+	e.pending = e.resolved(startup, e.pending.raw)
+	e.set, e.launches = startup, e.pending.launches
 	return nil
 }
 
 // ready runs after recovery, on the loop's goroutine: a keeper's first engine
-// applies the configuration that supd was started with. No later one does, so
-// an edited file never reaches a running set by itself (R11).
+// applies the configuration that supd was started with. No later one does, nor
+// the first of a keeper that no person started, so an edited file never reaches
+// a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
 	e.prober.Listen()
+	r := e.pending
+	e.pending = nil // it may be large
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
 	}
 	defer func() { e.notify.ready(k.PID, c.State()) }()
-	if k.Configured {
+	if k.Configured || e.args.Born && c.State().Config.Digest != "" {
 		e.tellAll(c.State())
 		return nil
 	}
-	set, raw, err := e.applied.pending()
-	if err != nil {
-		return err
+	if scale := c.State().Config.Scale; r.launches == nil || len(scale) > 0 {
+		r = e.scaledAtStart(r.set, r.raw, scale)
 	}
-	r := e.resolved(set, raw)
-	if err := e.applied.store(raw, r.digest); err != nil {
+	if err := e.applied.store(r.raw, r.digest); err != nil {
 		return err
 	}
 	e.configs.next = r
@@ -254,6 +196,7 @@ func (e *engine) ready(c *executor.Core) error {
 // decided looks at each new state.
 func (e *engine) decided(c *executor.Core) error {
 	e.notify.look(c.State())
+	e.upgradeOver(c.State())
 	if e.args.Single {
 		return e.followMain(c)
 	}
@@ -373,25 +316,19 @@ func (e *engine) code(quit executor.QuitError) uint8 {
 }
 
 func (e *engine) durable(seq event.Seq) {
-	e.setHealth("ok")
+	e.health.open()
 	if e.loop != nil {
 		e.loop.SetDurable(seq)
 	}
 }
 
-func (e *engine) setHealth(text string) {
-	e.mu.Lock()
-	e.health = text
-	e.mu.Unlock()
-}
-
 func (e *engine) degraded(why string, since time.Time) {
-	e.setHealth("degraded: " + why)
+	e.health.say("degraded: " + why)
 	e.log.Warn("the journal does not take records; supervision goes on, kept", "why", why, "since", since)
 }
 
 func (e *engine) healed(d time.Duration, records int, method string) {
-	e.setHealth("ok")
+	e.health.say("")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
 }
 
@@ -409,6 +346,6 @@ func (e *engine) damaged(d event.JournalDamagedData) {
 }
 
 func (e *engine) forked(err error) {
-	e.setHealth("off: " + err.Error())
+	e.health.say("off: " + err.Error())
 	e.log.Error("the journal on disk is not ours: nothing becomes durable any more; stop supd and look at it with supreplay verify", "error", err)
 }

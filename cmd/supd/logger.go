@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"supd/cmd/internal/exitcode"
 	"supd/executor/keeper"
@@ -21,16 +24,17 @@ import (
 
 // loggerMain is the logger: it moves bytes from services' pipes to disk and
 // ends when the keeper says so or is gone.
-func loggerMain(argv []string) int {
-	a, _, err := parseArgs(modeLogger, argv)
-	log := newLog(a, modeLogger)
-	if err == nil {
-		// The keeper decides when it ends. A reader of the console that goes away is
-		// an error of that write and no more.
-		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
-		err = runLogger(a, log)
-	}
+func loggerMain() int {
+	a, err := helperArgs(keeper.LoggerArgsFD)
 	if err != nil {
+		fmt.Fprintln(os.Stderr, "supd:", err)
+		return exitcode.Usage
+	}
+	log := newLog(a, modeLogger)
+	// The keeper decides when it ends. A reader of the console that goes away is
+	// an error of that write and no more.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	if err := runLogger(a, log); err != nil {
 		log.Error("the logger ends", "error", err)
 		return exitcode.Failed
 	}
@@ -47,6 +51,11 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 		return err
 	}
 	defer conn.Close()
+	lock, err := lockLogger(a.Places.Runtime)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	screens := &screens{dir: a.Output, log: log, shown: map[string]bool{}}
 	screens.set(a.Console)
 	l, err := output.NewLogger(a.Output, output.Options{
@@ -84,6 +93,27 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 		log.Warn("supctl logs shows what the console did not", "error", late)
 	}
 	return err
+}
+
+// lockLogger waits until no other logger of this supd lives: one that lost its
+// keeper takes what is in its pipes before it ends, and a pipe has one reader
+// (R7).
+func lockLogger(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "logger.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the output: %w", err)
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot lock the output: %w", err)
+	}
+	return f, nil
 }
 
 func ignoreCanceled(err error) error {

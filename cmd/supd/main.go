@@ -11,12 +11,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
+	"supd/journal"
 )
 
 // Modes that only supd itself starts.
@@ -27,15 +29,16 @@ const (
 )
 
 func main() {
+	journal.QuietProcess()
 	// Before anything else: these modes want none of the command line's cost.
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case modeKeeper:
-			os.Exit(keeperMain(os.Args[2:]))
+			os.Exit(keeperMain())
 		case modeEngine:
-			os.Exit(engineMain(os.Args[2:]))
+			os.Exit(engineMain(slices.Contains(os.Args[2:], "--safe")))
 		case modeLogger:
-			os.Exit(loggerMain(os.Args[2:]))
+			os.Exit(loggerMain())
 		}
 	}
 	os.Exit(execute(command()))
@@ -85,7 +88,7 @@ Start it with a configuration, then steer it with supctl:
 	}
 	root.Flags().AddFlagSet(run.Flags())
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(run, checkCommand(), &cobra.Command{
+	root.AddCommand(run, checkCommand(), checkStateCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version.Version) },
 	}, manual.Command(func(err error) error { return failure{exitcode.Failed, err} }, manual.Configuration))

@@ -85,41 +85,6 @@ func node(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-func TestParseArgs(t *testing.T) {
-	want := keeperArgs{
-		Places: places{Config: "/c", State: "/s", Runtime: "/r"}, LockFD: 7, SocketMode: 0o660, CgroupName: "supd-0",
-		Node: "n", LogLevel: "debug", LogFormat: "json", Output: "/o", MaxTotal: 5,
-	}
-	b, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		argv []string
-		safe bool
-		bad  string
-	}{
-		{argv: []string{string(b)}},
-		{argv: []string{string(b), "--safe"}, safe: true}, // as the keeper adds it
-		{argv: []string{"--safe", string(b)}, safe: true},
-		{argv: nil, bad: "started by supd run alone"},
-		{argv: []string{"--safe"}, safe: true, bad: "started by supd run alone"},
-		{argv: []string{"{}"}, bad: "started by supd run alone"},
-		{argv: []string{"--help"}, bad: "cannot read the arguments of mode engine"},
-	} {
-		got, safe, err := parseArgs(modeEngine, tt.argv)
-		if tt.bad != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.bad) {
-				t.Errorf("%q: %v", tt.argv, err)
-			}
-			continue
-		}
-		if diff := cmp.Diff(want, got); err != nil || safe != tt.safe || diff != "" {
-			t.Errorf("%q: safe %v, %v\n%s", tt.argv, safe, err, diff)
-		}
-	}
-}
-
 // What the executor writes for the logger is what the logger reads.
 func TestOutputSettings(t *testing.T) {
 	for _, o := range []event.Output{

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,7 +83,16 @@ func load(path string) (*config.Set, error) {
 }
 
 // thisHost is what configurations are resolved against.
-func thisHost() (config.Host, error) { return config.ThisHost(originalLimits()) }
+func thisHost() (config.Host, error) {
+	host, err := config.ThisHost(originalLimits())
+	if err != nil {
+		return host, err
+	}
+	if host.Controllers, err = keeper.Controllers(""); err != nil {
+		host.NoController = err.Error() // it matters to those alone who set such a limit
+	}
+	return host, nil
+}
 
 // originalLimits are the limits that Go changed before main: services get
 // them as supd was started.
@@ -146,7 +153,7 @@ func supervise(at places, set *config.Set, how runOptions) error {
 	if err != nil {
 		return failure{exitcode.Failed, err}
 	}
-	lock, err := lockRuntime(at.Runtime)
+	lock, left, err := acquire(at.Runtime)
 	if err != nil {
 		var held *keeper.LockedError
 		if errors.As(err, &held) {
@@ -155,37 +162,103 @@ func supervise(at places, set *config.Set, how runOptions) error {
 		}
 		return failure{exitcode.Failed, err}
 	}
+	args, err := prepareKeeper(at, set, how)
+	if err != nil {
+		left.Refuse()
+		return failure{exitcode.Failed, err}
+	}
+	return failure{exitcode.Failed, becomeKeeper(args, lock, left)}
+}
+
+// prepareKeeper makes sure of the state folder and leaves there what the first
+// engine applies.
+func prepareKeeper(at places, set *config.Set, how runOptions) (keeperArgs, error) {
 	id, err := journal.Identify(journal.Config{
 		StateDir: at.State, RuntimeDir: at.Runtime, Node: set.Supd.Node, Moved: how.moved, NewIdentity: how.fresh,
 		LockWait: stateWindow,
 	})
 	if err != nil {
-		return failure{exitcode.Failed, err}
+		return keeperArgs{}, err
 	}
 	if err := tryListen(set.Listen); err != nil {
-		return failure{exitcode.Failed, fmt.Errorf("%w; see who has the address with `ss -ltnp`, or change listen.address", err)}
+		return keeperArgs{}, fmt.Errorf("%w; see who has the address with `ss -ltnp`, or change listen.address", err)
 	}
 	if err := (applied{state: at.State, runtime: at.Runtime}).prepare(set); err != nil {
-		return failure{exitcode.Failed, err}
+		return keeperArgs{}, err
 	}
-	return failure{exitcode.Failed, becomeKeeper(at, set, id, lock, how)}
+	args := keeperArgs{
+		Places: at, SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
+		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
+		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
+		Single: len(how.command) > 0, Private: how.private, Watched: watched(),
+	}
+	args.Console = consoleMode(set, args.Single, args.Watched)
+	return args, nil
 }
 
 // stateWindow is how long the engine of a keeper that was killed may still hold
-// the state folder: it ends by itself once it notices.
+// the state folder: it ends once it has handed over.
 const stateWindow = 2 * time.Second
 
 // lockWindow is how long a predecessor that is just ending may hold the lock.
 const lockWindow = 500 * time.Millisecond
 
-func lockRuntime(dir string) (*os.File, error) {
+// acquire takes the runtime folder: its lock, and what a keeper that was killed
+// has left there. From a keeper that an orphaned engine started it takes over,
+// lock and all; one that a person started it leaves alone (R5).
+func acquire(dir string) (*os.File, *keeper.Inheritance, error) {
 	for end := time.Now().Add(lockWindow); ; time.Sleep(5 * time.Millisecond) {
 		lock, err := keeper.Lock(dir)
 		var held *keeper.LockedError
-		if !errors.As(err, &held) || time.Now().After(end) {
-			return lock, err
+		switch {
+		case err == nil:
+			left, err := inherit(dir)
+			if err != nil {
+				lock.Close()
+				return nil, nil, err
+			}
+			return lock, left, nil
+		case errors.As(err, &held) && held.Born:
+			left, err := keeper.TakeOver(dir)
+			if err != nil {
+				return nil, nil, err
+			}
+			if left != nil && left.FromKeeper() {
+				left.Stop()
+				return nil, left, nil
+			}
+			left.Refuse() // the keeper died meanwhile, its engine gives: the lock is free, and has to be ours first
+		case held == nil || time.Now().After(end):
+			return nil, nil, err
 		}
 	}
+}
+
+// inherit takes over from an orphaned engine, which holds the state folder until
+// then; nil if there is none. The caller has the lock, so nobody else can.
+func inherit(dir string) (*keeper.Inheritance, error) {
+	left, err := keeper.TakeOver(dir)
+	if err != nil || left == nil {
+		return nil, err
+	}
+	if left.Accept() == nil {
+		return left, nil
+	}
+	// It was killed before it heard that we go on, or it did not wait and offers
+	// the same again. In the first case nobody is there and what came is ours.
+	again, err := keeper.TakeOver(dir)
+	switch {
+	case err == nil && again == nil:
+		return left, nil
+	case err == nil:
+		err = again.Accept()
+	}
+	left.Refuse()
+	if err != nil {
+		again.Refuse()
+		return nil, err
+	}
+	return again, nil
 }
 
 // prepare makes the folders. Services and their users never write there.
@@ -212,24 +285,25 @@ func (p places) prepare() (places, error) {
 }
 
 // becomeKeeper hands the lock to the keeper across execve: to itself (R5).
-func becomeKeeper(at places, set *config.Set, id journal.Identity, lock *os.File, how runOptions) error {
-	args := keeperArgs{
-		Places: at, LockFD: int(lock.Fd()), SocketMode: set.Control.Mode, CgroupName: "supd-" + id.NodeID[:8],
-		Node: set.Supd.Node, LogLevel: set.Supd.LogLevel, LogFormat: set.Supd.LogFormat,
-		Output: outputDir(at, set), MaxTotal: set.Output.MaxTotal,
-		Single: len(how.command) > 0, Private: how.private, Watched: watched(),
-	}
-	args.Console = consoleMode(set, args.Single, args.Watched)
+func becomeKeeper(args keeperArgs, lock *os.File, left *keeper.Inheritance) error {
 	b, err := json.Marshal(args)
 	if err != nil {
 		return err
 	}
-	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
-		return fmt.Errorf("cannot keep the lock across execve: %w", err)
+	boot := keeper.Boot{Args: b, Estate: keeper.NewEstate()}
+	if left != nil {
+		boot.Estate = left.Estate
 	}
-	err = syscall.Exec("/proc/self/exe", []string{"supd", modeKeeper, string(b)}, os.Environ())
+	if lock == nil {
+		err = left.Accept()
+	} else {
+		boot.Estate.Lock = int(lock.Fd())
+	}
+	if err == nil {
+		err = boot.Become("/proc/self/exe", []string{"supd", modeKeeper}, os.Environ())
+	}
 	runtime.KeepAlive(lock) // the collector would close it, and with it end the lock
-	return fmt.Errorf("cannot execute the keeper: %w", err)
+	return err
 }
 
 func outputDir(at places, set *config.Set) string {
@@ -239,11 +313,9 @@ func outputDir(at places, set *config.Set) string {
 	return filepath.Join(at.State, "output")
 }
 
-// keeperArgs travel from run to the keeper, engine and logger. They hold no
-// secrets: every user can read a command line.
+// keeperArgs travel from run to the keeper, engine and logger, in memory files.
 type keeperArgs struct {
 	Places     places
-	LockFD     int `json:",omitempty"`
 	SocketMode uint32
 	CgroupName string
 	Node       string
@@ -255,41 +327,27 @@ type keeperArgs struct {
 	Watched    bool     `json:",omitempty"` // the console's auto is on
 	Single     bool     `json:",omitempty"` // the one service main; supd ends with it
 	Private    []string `json:",omitempty"` // folders to remove after an orderly end
+	Born       bool     `json:",omitempty"` // an orphaned engine started the keeper, no person
 }
 
-func parseArgs(mode string, argv []string) (a keeperArgs, safe bool, err error) {
-	for _, arg := range argv {
-		switch {
-		case arg == "--safe":
-			safe = true
-		default:
-			if err := json.Unmarshal([]byte(arg), &a); err != nil {
-				return a, safe, fmt.Errorf("cannot read the arguments of mode %s: %w (it is started by supd run alone)", mode, err)
-			}
-		}
+// helperArgs are what the keeper gave to an engine or a logger.
+func helperArgs(fd int) (a keeperArgs, err error) {
+	b, err := keeper.ReadArgs(fd)
+	if err == nil {
+		err = json.Unmarshal(b, &a)
 	}
-	if a.Places.State == "" {
-		return a, safe, fmt.Errorf("mode %s is started by supd run alone", mode)
-	}
-	return a, safe, nil
+	return a, err
 }
 
-func keeperMain(argv []string) int {
-	a, _, err := parseArgs(modeKeeper, argv)
+func keeperMain() int {
+	boot, err := keeper.ReadBoot()
+	var a keeperArgs
+	if err == nil {
+		err = json.Unmarshal(boot.Args, &a)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "supd:", err)
 		return exitcode.Usage
-	}
-	lock := os.NewFile(uintptr(a.LockFD), "lock "+strconv.Itoa(a.LockFD))
-	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-		fmt.Fprintln(os.Stderr, "supd: cannot take over the lock:", err)
-		return exitcode.Failed
-	}
-	a.LockFD = 0
-	b, err := json.Marshal(a)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "supd:", err)
-		return exitcode.Failed
 	}
 	var finish time.Duration
 	if a.Console == consolePlain {
@@ -297,9 +355,10 @@ func keeperMain(argv []string) int {
 	}
 	return keeper.Run(keeper.Config{
 		FinishLimit: finish, Settings: keeperSettings,
-		EngineArgs: []string{"supd", modeEngine, string(b)},
-		LoggerArgs: []string{"supd", modeLogger, string(b)},
-		RuntimeDir: a.Places.Runtime, Lock: lock, SocketMode: os.FileMode(a.SocketMode),
+		EngineArgs: []string{"supd", modeEngine},
+		LoggerArgs: []string{"supd", modeLogger},
+		HelperArgs: boot.Args, Boot: boot, Born: a.Born,
+		RuntimeDir: a.Places.Runtime, SocketMode: os.FileMode(a.SocketMode),
 		SocketPath: filepath.Join(a.Places.Runtime, folders.SocketName),
 		CgroupName: a.CgroupName, Version: versionText, Log: newLog(a, modeKeeper),
 	})

@@ -90,8 +90,12 @@ func TestConsoleMode(t *testing.T) {
 		single, watched bool
 		want            string
 	}{
-		{"auto", false, false, ""}, {"auto", false, true, consoleNames}, {"on", false, false, consoleNames}, {"off", false, true, ""},
-		{"auto", true, false, consolePlain}, {"off", true, true, ""},
+		{"auto", false, false, ""},
+		{"auto", false, true, consoleNames},
+		{"on", false, false, consoleNames},
+		{"off", false, true, ""},
+		{"auto", true, false, consolePlain},
+		{"off", true, true, ""},
 	} {
 		if got := consoleMode(&config.Set{Supd: config.Supd{Console: tt.key}}, tt.single, tt.watched); got != tt.want {
 			t.Errorf("%s, single %v: %q, want %q", tt.key, tt.single, got, tt.want)

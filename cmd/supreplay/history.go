@@ -85,7 +85,7 @@ type chain struct {
 	place   blocks.Entry // of last
 	pending []*finding   // until the next record tells what is lost in them
 	doubt   *finding     // last or the record before it was altered
-	held    []*step       // behind doubt
+	held    []*step      // behind doubt
 }
 
 func (c *chain) emit(s *step) {

@@ -23,6 +23,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("SUPREPLAY_TEST_MAIN") != "" { // the child of TestStepOnATerminal
+		main()
+		return
+	}
 	testscript.Main(m, map[string]func(){"supreplay": main})
 }
 
@@ -96,6 +100,7 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv("FINGERPRINT", now)
 			},
+			"page": describePage, // page FILE: what is packed in it
 			"hold": func(ts *testscript.TestScript, _ bool, args []string) { // hold FILE: lock it until the script ends
 				f, err := os.Open(ts.MkAbs(args[0]))
 				ts.Check(err)

@@ -27,6 +27,7 @@ type scenario struct {
 	now     time.Time
 	state   *projector.State
 	records []event.Encoded
+	cause   string // of the next record
 }
 
 func newScenario(t testing.TB) *scenario {
@@ -43,7 +44,7 @@ func (s *scenario) write(d time.Duration, service, actor string, data event.Data
 	}
 	e, err := event.Encode(event.Record{
 		ID: fmt.Sprintf("01950000-0000-7000-8000-%012d", seq), Source: "supd/" + testNode + "/4f3c", Kind: data.Kind(),
-		Subject: service, Time: s.now, Mono: s.now.UnixNano(), Boot: "boot", Seq: seq, Prev: prev, Actor: actor, Data: data,
+		Subject: service, Time: s.now, Mono: s.now.UnixNano(), Boot: "boot", Seq: seq, Prev: prev, Cause: s.cause, Actor: actor, Data: data,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -54,7 +55,11 @@ func (s *scenario) write(d time.Duration, service, actor string, data event.Data
 		}
 	}
 	s.records = append(s.records, e)
+	s.cause = ""
 }
+
+// caused makes the newest record the cause of the next one.
+func (s *scenario) caused() { s.cause = s.records[len(s.records)-1].Record.ID }
 
 func (s *scenario) base() {
 	for _, d := range s.state.Base() {
@@ -80,11 +85,13 @@ func (s *scenario) crash(run int) {
 		Instance: instance("db", run), Signal: &signal, Core: true, Cause: event.CauseSignaled,
 		Uptime: event.Duration(20 * time.Second), MaxRSS: 4 << 20,
 	})
+	s.caused()
 	s.write(0, "db", "supd", event.RestartScheduledData{
 		Retry: 1, Delay: event.Duration(time.Second), NotBefore: event.Moment{Wall: s.now.Add(time.Second)},
 		Exit: event.Exit{Signal: &signal}, Policy: event.RestartPolicy{Restart: event.RestartAlways},
 	})
 	s.now = s.now.Add(time.Second)
+	s.caused()
 	s.start("db", run+1, event.ReasonRestart)
 }
 
@@ -140,6 +147,20 @@ func tampered(t testing.TB, name string) []event.Encoded {
 	rs := s.records
 	switch name {
 	case "whole", "headless":
+	case "shortened": // the newest five were cut off, with nothing that tells
+		rs = rs[:235]
+	case "rewritten": // record 100 has another actor, and every hash behind it is made good
+		for i, prev := 99, rs[98].Hash; i < len(rs); i++ {
+			r := rs[i].Record
+			if r.Prev = prev; i == 99 {
+				r.Actor = "uid-0"
+			}
+			e, err := event.Encode(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rs[i], prev = e, e.Hash
+		}
 	case "removed": // record 100 is not there
 		rs = append(rs[:99:99], rs[100:]...)
 	case "swapped": // 100 and 101 changed places

@@ -46,9 +46,7 @@ func (k *keeper) adopt(m *wire.Adopt) {
 	if m.Capture {
 		k.adoptOutput(s, m.MergeStderr)
 	}
-	if err := k.poller.watch(fd, unix.EPOLLIN, func(events uint32) { k.adoptedExited(s, events) }); err != nil {
-		k.log.Error("an adopted process cannot be watched", "service", s.Service, "instance", s.Instance, "error", err)
-	}
+	k.watchForeign(s)
 	k.attach(s)
 	k.changed(s)
 }
@@ -75,14 +73,15 @@ func holdProcess(pid int, start uint64) (int, wire.Adoption) {
 // adoptedExited takes the pidfd's word for the death, then waits a little for the
 // status: it is there when the process has been reaped.
 func (k *keeper) adoptedExited(s *slot, events uint32) {
-	if s.State != wire.StateOpen || s.gone {
+	if !s.live() || s.gone {
 		return
 	}
 	finish := func() {
-		if s.State != wire.StateOpen || s.gone || s.ExitedAt != 0 {
+		if !s.live() || s.gone || s.ExitedAt != 0 {
 			return
 		}
 		ws, known := pidfdStatus(s.pidfd)
+		known = known && !(s.doubt && ws == 0)
 		k.exited(s, wire.Exit{Known: known, Status: ws})
 	}
 	if _, known := pidfdStatus(s.pidfd); known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 {

@@ -23,6 +23,11 @@ const (
 	MemoryFD = 5
 	// NotifyFD is the notify socket: datagrams of services, with their senders.
 	NotifyFD = 6
+	// HeirsFD is the listening socket of those who take over, for AcceptHeir.
+	HeirsFD = 7
+	// ArgsFD is a sealed memfd with Config.HelperArgs; the logger's is LoggerArgsFD.
+	ArgsFD       = 8
+	LoggerArgsFD = 4
 )
 
 // Park describes an instance to be parked.
@@ -69,6 +74,7 @@ type Adopt struct {
 // Signal and Sweep once per operation id.
 type Client struct {
 	conn   *wire.Conn
+	held   holdings
 	events chan Event
 	closed chan struct{}
 	once   sync.Once
@@ -91,6 +97,7 @@ func Connect(fd int) (*Client, error) {
 	}
 	c := &Client{conn: conn, events: make(chan Event), closed: make(chan struct{})}
 	c.ready = sync.NewCond(&c.mu)
+	c.held = holdings{byInstance: map[string]*holding{}, common: [4]int{-1, -1, -1, -1}}
 	go c.receive()
 	go c.deliver()
 	return c, nil
@@ -112,6 +119,18 @@ func Listener() (*net.UnixListener, error) {
 	}
 	u.SetUnlinkOnClose(false)
 	return u, nil
+}
+
+// Keep takes copies of the sockets and the memory that the keeper gave to this
+// engine, for its Estate. It comes before Listener, which closes the first.
+func (c *Client) Keep() {
+	for i, fd := range []int{ListenerFD, MemoryFD, NotifyFD, HeirsFD} {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			copied = -1
+		}
+		c.held.common[i] = copied
+	}
 }
 
 // Events returns the channel of events. It is closed when the keeper is gone or
@@ -158,7 +177,10 @@ func (c *Client) Grant(uid uint32) error { return c.conn.Send(&wire.Grant{UID: u
 
 // Open opens the gate; Execed or ExecFailed answers, or Unchanged if it was
 // opened before or the stub is not parked yet.
-func (c *Client) Open(instance string) error { return c.conn.Send(&wire.Open{Instance: instance}) }
+func (c *Client) Open(instance string) error {
+	c.held.opening(instance)
+	return c.conn.Send(&wire.Open{Instance: instance})
+}
 
 // Drop gives up an instance whose gate is not open yet; Dropped answers. A task is
 // ended at any time, without an answer.
@@ -190,6 +212,7 @@ func (c *Client) Adopt(a Adopt) error {
 
 // Settings gives the logger new output settings of a service.
 func (c *Client) Settings(service string, data []byte) error {
+	c.held.settings(service, data)
 	return c.conn.Send(&wire.Settings{Service: service, Data: data})
 }
 
@@ -205,16 +228,23 @@ func (c *Client) Quit(code uint8, keep bool) error {
 	return c.conn.Send(&wire.Quit{Code: code, Keep: keep})
 }
 
+// Upgrade has the keeper execute binary in its place. If that works, this engine
+// is killed and the next one finds id in Info.Upgrade; else UpgradeFailed comes.
+// The descriptor stays the caller's.
+func (c *Client) Upgrade(id string, binary int) error {
+	return c.conn.Send(&wire.Upgrade{ID: id}, binary)
+}
+
 // receive reads to the end and queues events; it never waits for the engine.
 func (c *Client) receive() {
 	var v view
 	for {
 		m, fds, err := c.conn.Recv()
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
 		var events []Event
-		if err == nil {
+		if h, ok := m.(*wire.Hold); ok && err == nil {
+			c.held.take(h, fds[0])
+		} else if err == nil {
+			c.held.follow(m)
 			events, err = v.take(m)
 		}
 		c.mu.Lock()
@@ -302,13 +332,15 @@ func (v *view) event(m wire.Message) ([]Event, error) {
 	switch m := m.(type) {
 	case *wire.Slot:
 		old := v.slots[m.Instance]
-		switch m.State {
-		case wire.StateDropped, wire.StateGone, wire.StateUnknown:
+		if over(m) {
 			delete(v.slots, m.Instance) // the keeper has none any more
-		default:
+		} else {
 			v.slots[m.Instance] = *m
 		}
 		return changes(old, *m), nil
+	case *wire.Released:
+		delete(v.slots, m.Instance)
+		return nil, nil
 	case *wire.Operation:
 		switch {
 		case !m.Done:
@@ -323,6 +355,8 @@ func (v *view) event(m wire.Message) ([]Event, error) {
 		return []Event{LoggerEvent{*m}}, nil
 	case *wire.HostSignal:
 		return []Event{HostSignal{*m}}, nil
+	case *wire.UpgradeFailed:
+		return []Event{UpgradeFailed{*m}}, nil
 	}
 	return nil, fmt.Errorf("%w: the keeper sent the engine %s", wire.ErrMalformed, m.Kind())
 }

@@ -38,6 +38,6 @@
 //
 // # Lock order
 //
-// children.forks before children.mu; nothing is locked under children.mu. The
+// children.reaping before children.forks before children.mu; nothing is locked under children.mu. The
 // mailbox's lock is a leaf.
 package keeper

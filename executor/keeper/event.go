@@ -103,6 +103,10 @@ type LoggerEvent struct{ wire.LoggerEvent }
 // the next engine is told again.
 type HostSignal struct{ wire.HostSignal }
 
+// UpgradeFailed answers Upgrade: everything goes on as before.
+type UpgradeFailed struct{ wire.UpgradeFailed }
+
+func (UpgradeFailed) event() {}
 func (Table) event()         {}
 func (Parked) event()        {}
 func (ParkFailed) event()    {}

@@ -39,9 +39,14 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "logger":
 		playedElsewhere(dir, "logger", "")
 	case os.Getenv(envRole) == "keeper":
+		boot, err := ReadBoot()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(5)
+		}
 		os.Exit(Run(Config{
 			EngineArgs: []string{"supd", "engine"}, LoggerArgs: []string{"supd", "logger"},
-			RuntimeDir: dir, SocketPath: filepath.Join(dir, "supd.sock"), Version: "test",
+			Boot: boot, RuntimeDir: dir, SocketPath: filepath.Join(dir, "supd.sock"), Version: "test",
 			CgroupName: os.Getenv(envName), CgroupRoot: os.Getenv(envRoot),
 			Log:          slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			restartLimit: 10 * time.Millisecond,
@@ -125,6 +130,12 @@ func (s *stage) startKeeper() {
 	s.keeper = exec.Command("/proc/self/exe")
 	s.keeper.Env = append(os.Environ(), envRole+"=keeper", envDir+"="+s.dir, envRoot+"="+s.root, envName+"="+s.name)
 	s.keeper.Stderr = s.stderr
+	fd, err := unix.MemfdCreate("supd-keeper", unix.MFD_CLOEXEC)
+	must(s.t, err)
+	boot := os.NewFile(uintptr(fd), "boot")
+	defer boot.Close()
+	must(s.t, Boot{Args: []byte(`{}`), Estate: NewEstate()}.write(fd))
+	s.keeper.ExtraFiles = []*os.File{boot}
 	if err := s.keeper.Start(); err != nil {
 		s.t.Fatal(err)
 	}

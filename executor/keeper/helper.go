@@ -45,8 +45,8 @@ func (h *helper) describe() wire.Logger {
 	return wire.Logger{PID: h.pid, Starts: h.starts, Death: h.death}
 }
 
-// helpersStart sets engine and logger up and starts both.
-func (k *keeper) helpersStart() {
+// helpersInit sets engine and logger up.
+func (k *keeper) helpersInit() {
 	if k.cfg.Exe == "" {
 		// Our own file even if its name leads to another one by now. Its exec happens
 		// in a stub: on a hung disk it must not hang the keeper.
@@ -54,7 +54,7 @@ func (k *keeper) helpersStart() {
 	}
 	k.engine = helper{
 		name: "engine", args: k.cfg.EngineArgs, pidfd: -1, socket: -1, obey: k.obey, started: k.table,
-		pass: func() []int { return []int{k.listener, k.memory, k.notify} },
+		pass: func() []int { return []int{k.listener, k.memory, k.notify, k.heirs, k.args} },
 		ended: func() {
 			k.out.engine, k.out.words = false, nil
 			k.probesEnd()
@@ -62,15 +62,17 @@ func (k *keeper) helpersStart() {
 	}
 	k.logger = helper{
 		name: "logger", args: k.cfg.LoggerArgs, pidfd: -1, socket: -1, obey: k.heed,
-		pass:    func() []int { return nil },
+		pass:    func() []int { return []int{k.args} },
 		started: k.loggerStarted, ended: k.loggerEnded,
 	}
-	k.helperStart(&k.engine)
-	k.helperStart(&k.logger)
 }
 
 // helperStart starts one, now.
 func (k *keeper) helperStart(h *helper) {
+	if k.quiet != nil {
+		k.after(10*time.Millisecond, func() { k.helperStart(h) })
+		return
+	}
 	if k.quitting && (h == &k.engine || k.outputSafe()) {
 		return
 	}
@@ -90,14 +92,14 @@ func (k *keeper) helperStart(h *helper) {
 		k.poller.post(func() { k.helperDied(h, ws) })
 	}
 	o.forked = func(p process) { k.poller.post(func() { k.helperForked(h, p, pair[0]) }) }
-	k.parks <- func() {
+	k.job(k.parks, func() {
 		f := k.spawner.fork(o)
 		closeAll(&launch, &pair[1])
 		if f.Step != 0 {
 			closeAll(&pair[0])
 			k.poller.post(func() { k.helperFailed(h, f) })
 		}
-	}
+	})
 }
 
 // helperLaunch makes the launch memfd of a helper.
@@ -165,7 +167,7 @@ func (k *keeper) helperReady(h *helper, events uint32) {
 		return // writable: the loop flushes after every round
 	}
 	for range 64 { // others have their turn
-		if h.socket < 0 || h == &k.engine && k.out.full() {
+		if h.socket < 0 || h == &k.engine && k.deaf() {
 			return
 		}
 		m, fds, err := wire.RecvFD(h.socket, k.scratch)
@@ -184,6 +186,10 @@ func (k *keeper) helperReady(h *helper, events uint32) {
 		}
 	}
 }
+
+// deaf tells that the engine is not listened to: it does not take what it is
+// told, or everything is about to be given to a successor.
+func (k *keeper) deaf() bool { return k.quiet != nil || k.out.full() }
 
 // helperCut gives up a helper's socket and the helper.
 func (k *keeper) helperCut(h *helper) {

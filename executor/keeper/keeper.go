@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,6 +24,15 @@ type Config struct {
 	// in 10 s, --safe is added to the engine's.
 	EngineArgs []string
 	LoggerArgs []string
+	// HelperArgs is what engine and logger find in a sealed memfd, on ArgsFD and
+	// LoggerArgsFD: unlike arguments no other user can read it.
+	HelperArgs []byte
+	// Boot is what cmd/supd started this keeper with, for an upgrade; its Estate is
+	// taken over. Without Args there is no upgrade in place.
+	Boot Boot
+	// Born tells that an orphaned engine started this keeper, and no person: a supd
+	// run may take over from it (R5).
+	Born       bool
 	Env        []string // of engine and logger; nil is the keeper's own
 	RuntimeDir string   // must exist; holds the lock
 	// Lock is the lock if the caller holds it already (see Lock); nil takes it.
@@ -69,6 +79,7 @@ type keeper struct {
 	parks    chan func() // work for the spawner's goroutines
 	trees    chan func() // work for the tree workers
 	info     wire.Info
+	came     wire.Came // until the first engine is told
 	umask    int
 	cwd      string // of engine and logger, the keeper's own
 	scratch  []byte // received packets
@@ -83,11 +94,19 @@ type keeper struct {
 	tasks    map[string][]*slot // hooks and probes, by the instance they run for
 	granted  []uint32           // users who may write to the notify socket, sorted
 	listener int
+	heirs    int // listening socket of those who take over
 	notify   int // the notify socket, given to every engine
 	memory   int // given to every engine
+	args     int // memfd with HelperArgs, given to engine and logger
 
 	hostSignals []wire.HostSignal // not dealt with by the engine yet
 	hostNumber  uint64
+	hostChannel chan os.Signal
+
+	jobs       int    // handed to other goroutines, and not done
+	quiet      func() // waits until there are none; nothing new begins
+	quietEnd   func() // called if that takes too long
+	quietCount int    // of the quiets so far
 
 	quitting bool
 	quitCode int
@@ -99,7 +118,7 @@ type keeper struct {
 // the whole process (child subreaper, signals, umask, threads), reaps every
 // child, and must be alone: nothing else in the process may wait for children.
 func Run(cfg Config) int {
-	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, notify: -1, memory: -1}
+	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, heirs: -1, notify: -1, memory: -1, args: -1}
 	if k.log == nil {
 		k.log = slog.Default()
 	}
@@ -110,6 +129,7 @@ func Run(cfg Config) int {
 	}
 	for !k.done {
 		k.poller.wait()
+		k.pass()
 		k.flush()
 	}
 	k.stop()
@@ -120,12 +140,12 @@ func (k *keeper) start() error {
 	if len(k.cfg.EngineArgs) == 0 || len(k.cfg.LoggerArgs) == 0 {
 		return errors.New("cannot run without the arguments of engine and logger")
 	}
-	if k.cfg.Lock == nil {
-		lock, err := Lock(k.cfg.RuntimeDir)
-		if err != nil {
-			return err
-		}
-		k.cfg.Lock = lock
+	estate := k.cfg.Boot.Estate
+	if estate == nil {
+		estate = NewEstate()
+	}
+	if err := k.lock(estate); err != nil {
+		return err
 	}
 	closeOnExec()
 	k.cwd, _ = os.Getwd()
@@ -133,6 +153,9 @@ func (k *keeper) start() error {
 	// A real-time policy would be set here, before the runtime makes threads.
 	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
+	if estate.Keeper != nil {
+		k.umask = estate.Keeper.Umask // that of the person who started the first one
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err == nil {
 		k.info.Features |= wire.FeatureSubreaper
 	}
@@ -146,20 +169,69 @@ func (k *keeper) start() error {
 	if k.spawner, err = newSpawner(k.children, reserved); err != nil {
 		return err
 	}
-	if k.memory, err = unix.MemfdCreate("supd-memory", unix.MFD_CLOEXEC); err != nil {
-		return fmt.Errorf("cannot create memory file: %w", err)
-	}
-	if k.listener, err = listen(k.cfg.SocketPath, k.cfg.SocketMode); err != nil {
+	if err := k.descriptors(estate); err != nil {
 		return err
 	}
-	if k.notify, err = listenNotify(NotifyPath(k.cfg.SocketPath)); err != nil {
-		return err
-	}
+	k.helpersInit()
+	k.takeOver(estate)
 	go k.children.reap()
 	k.workers()
-	k.introduce()
+	k.introduce(estate)
+	k.resume()
 	k.hostSignalsStart()
-	k.helpersStart()
+	k.helperStart(&k.engine)
+	k.helperStart(&k.logger)
+	if k.cfg.Born {
+		return k.poller.watch(k.heirs, unix.EPOLLIN, func(uint32) { k.heirsReady() })
+	}
+	return nil
+}
+
+// lock takes the lock, or goes on with the one that was left to it (R5).
+func (k *keeper) lock(e *Estate) error {
+	if k.cfg.Lock == nil {
+		k.cfg.Lock = e.lockfile()
+	}
+	if k.cfg.Lock == nil {
+		lock, err := Lock(k.cfg.RuntimeDir)
+		if err != nil {
+			return err
+		}
+		k.cfg.Lock = lock
+	}
+	return signLock(k.cfg.Lock, k.cfg.Born)
+}
+
+// descriptors makes what engines are given, or goes on with what was left: a
+// client that waits in the backlog of the control socket waits on.
+func (k *keeper) descriptors(e *Estate) error {
+	var err error
+	if k.memory = e.Memory; k.memory < 0 {
+		if k.memory, err = unix.MemfdCreate("supd-memory", unix.MFD_CLOEXEC); err != nil {
+			return fmt.Errorf("cannot create memory file: %w", err)
+		}
+	}
+	if k.args, err = sealedMemory("supd-args", k.cfg.HelperArgs, 0); err != nil {
+		return err
+	}
+	if k.listener = e.Listener; k.listener < 0 {
+		if k.listener, err = listen(k.cfg.SocketPath, k.cfg.SocketMode); err != nil {
+			return err
+		}
+	}
+	path := NotifyPath(k.cfg.SocketPath)
+	if k.notify = e.Notify; k.notify < 0 {
+		if k.notify, err = listenNotify(path); err != nil {
+			return err
+		}
+	} else {
+		k.granted = grantedOn(path)
+	}
+	if k.heirs = e.Heirs; k.heirs < 0 {
+		if k.heirs, err = listenHeirs(k.cfg.RuntimeDir); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -180,8 +252,18 @@ func (k *keeper) workers() {
 }
 
 // introduce finds out who and where the keeper is.
-func (k *keeper) introduce() {
+func (k *keeper) introduce(e *Estate) {
 	me, _ := readStat(os.Getpid())
+	if e.Keeper != nil && e.Keeper.Info.PID == me.pid {
+		subreaper := k.info.Features
+		k.info = e.Keeper.Info // the same process: the machine can what it could
+		k.info.Features |= subreaper
+		k.info.Version = k.cfg.Version
+		if k.info.Cgroup != "" {
+			k.guardFreeze(k.info.Cgroup)
+		}
+		return
+	}
 	k.info.PID, k.info.StartTime, k.info.Version = me.pid, me.start, k.cfg.Version
 	if os.Geteuid() == 0 {
 		k.info.Features |= wire.FeatureRoot
@@ -203,14 +285,28 @@ func (k *keeper) introduce() {
 	k.info.Cgroup = path
 	k.info.Features |= features | enableControllers(path)
 	k.endForeignTasks(path)
+	k.removeEmpty(path)
+	k.after(emptyWait, func() { k.removeEmpty(path) })
+}
+
+// emptyWait is how long the stubs of a dead keeper have to end at their gates.
+const emptyWait = 2 * time.Second
+
+// removeEmpty removes the cgroups of instances that an earlier keeper parked and
+// nobody knows of any more. The kernel keeps those that anybody lives in; one
+// that is being started in is in a slot.
+func (k *keeper) removeEmpty(folder string) {
+	entries, _ := os.ReadDir(folder)
+	for _, e := range entries {
+		if e.IsDir() && k.slots[e.Name()] == nil && !strings.HasPrefix(e.Name(), taskPrefix) {
+			_ = unix.Rmdir(filepath.Join(folder, e.Name())) // not what is below it: it may be a live service's own
+		}
+	}
 }
 
 // tryCgroup makes sure that the kernel and its rules permit to start in a cgroup.
 func (k *keeper) tryCgroup(folder string) error {
-	fd, err := unix.Open(filepath.Join(folder, "cgroup.freeze"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		k.spawner.freeze.Store(int32(fd))
-	}
+	k.guardFreeze(folder)
 	g := cgroup{path: filepath.Join(folder, "trial")}
 	if err := k.trial(g.path); err != nil {
 		return fmt.Errorf("cannot start in a cgroup under %s: %w", folder, err)
@@ -218,6 +314,13 @@ func (k *keeper) tryCgroup(folder string) error {
 	g.waitEmpty(time.Second)
 	g.remove()
 	return nil
+}
+
+func (k *keeper) guardFreeze(folder string) {
+	fd, err := unix.Open(filepath.Join(folder, "cgroup.freeze"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		k.spawner.freeze.Store(int32(fd))
+	}
 }
 
 // trial forks a stub that ends at once, because its launch block is empty, and
@@ -277,10 +380,10 @@ var hostSignals = []os.Signal{
 // hostSignalsStart hands the keeper's signals to the engine; it never ends on them.
 func (k *keeper) hostSignalsStart() {
 	signal.Ignore(syscall.SIGPIPE)
-	c := make(chan os.Signal, maxHostSignals)
-	signal.Notify(c, hostSignals...)
+	k.hostChannel = make(chan os.Signal, maxHostSignals)
+	signal.Notify(k.hostChannel, hostSignals...)
 	go func() {
-		for s := range c {
+		for s := range k.hostChannel {
 			k.poller.post(func() { k.hostSignal(int(s.(syscall.Signal))) })
 		}
 	}()
@@ -303,6 +406,10 @@ func (k *keeper) stop() {
 	if k.listener >= 0 {
 		closeAll(&k.listener)
 		_ = os.Remove(k.cfg.SocketPath)
+	}
+	if k.heirs >= 0 {
+		closeAll(&k.heirs)
+		_ = os.Remove(heirsPath(k.cfg.RuntimeDir))
 	}
 	if k.notify >= 0 {
 		closeAll(&k.notify)

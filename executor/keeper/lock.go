@@ -14,6 +14,7 @@ type LockedError struct {
 	Path      string
 	PID       int    // of the holder; 0 if it has not said yet
 	StartTime uint64 // of the holder, clock ticks since boot
+	Born      bool   // the holder was started by an orphaned engine: see TakeOver
 }
 
 // Error names the holder.
@@ -46,19 +47,30 @@ func Lock(dir string) (*os.File, error) {
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 		held := &LockedError{Path: path}
-		_, _ = fmt.Fscanf(f, "%d %d\n", &held.PID, &held.StartTime)
+		_, _ = fmt.Fscanf(f, "%d %d %t\n", &held.PID, &held.StartTime, &held.Born)
 		return nil, held
 	}
+	if err := signLock(f, false); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// signLock writes down who holds the lock.
+func signLock(f *os.File, born bool) error {
 	me, err := readStat(os.Getpid())
 	if err == nil {
 		err = f.Truncate(0)
 	}
 	if err == nil {
-		_, err = f.WriteAt(fmt.Appendf(nil, "%d %d\n", me.pid, me.start), 0)
+		_, err = f.WriteAt(fmt.Appendf(nil, "%d %d %t\n", me.pid, me.start, born), 0)
 	}
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("cannot write %s: %w", path, err)
+		return fmt.Errorf("cannot write the keeper's lock: %w", err)
 	}
-	return f, nil
+	return nil
 }
+
+// heirsPath is the socket of those who take over.
+func heirsPath(dir string) string { return filepath.Join(dir, "keeper.sock") }

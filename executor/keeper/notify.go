@@ -97,3 +97,19 @@ func accessList(users []uint32) []byte {
 	add(aclOther, 0, aclNobody)
 	return b
 }
+
+// grantedOn returns the users that an earlier keeper let write to the socket.
+func grantedOn(path string) []uint32 {
+	b := make([]byte, 64<<10)
+	n, err := unix.Lgetxattr(path, "system.posix_acl_access", b)
+	if err != nil || n < 4 {
+		return nil
+	}
+	var users []uint32
+	for e := b[4:n]; len(e) >= 8; e = e[8:] {
+		if binary.LittleEndian.Uint16(e) == aclUser {
+			users = append(users, binary.LittleEndian.Uint32(e[4:]))
+		}
+	}
+	return users
+}

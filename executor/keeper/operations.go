@@ -116,7 +116,7 @@ func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
 	began := time.Now()
 	g, r := s.cgroup(k.info.Features), s.root()
 	main := s.dupPidfd()
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		method, rep := signalTree(g, r, main, k.children, sig)
 		closeAll(&main)
 		k.poller.post(func() {
@@ -124,7 +124,7 @@ func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
 			rep.into(&op.Operation)
 			k.finish(s, op, began)
 		})
-	}
+	})
 }
 
 // reportBeyond names the members of an instance's group that a signal of ours
@@ -132,12 +132,12 @@ func (k *keeper) signalTree(s *slot, op *operation, sig syscall.Signal) {
 // success as long as one member could be signalled.
 func (k *keeper) reportBeyond(s *slot, sig syscall.Signal) {
 	group, log := s.PID, k.log.With("service", s.Service, "instance", s.Instance)
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		for _, p := range beyond(group) {
 			log.Warn("a process of another user in the service's group was not signalled; it stays until it ends by itself or its user ends it",
 				"signal", unix.SignalName(sig), "pid", p.PID, "command", p.Comm)
 		}
-	}
+	})
 }
 
 // beyond lists the members of a process group that this process may not signal.
@@ -187,7 +187,7 @@ func (k *keeper) sweep(m *wire.Sweep) {
 			g.features = cgroupFeatures(g.path)
 		}
 		main, log := s.dupPidfd(), k.log.With("service", s.Service, "instance", s.Instance)
-		k.trees <- func() {
+		k.job(k.trees, func() {
 			method, rep, survived := sweep(g, r, main, k.children)
 			closeAll(&main)
 			if survived > 0 {
@@ -198,8 +198,11 @@ func (k *keeper) sweep(m *wire.Sweep) {
 				op.Method, op.Survived = method, survived
 				rep.into(&op.Operation)
 				k.finish(s, op, began)
+				if s.Leftovers && s.Cgroup != "" {
+					k.checkEmpty(s) // also where its end could not be watched
+				}
 			})
-		}
+		})
 		return
 	}
 	k.finish(s, op, began)

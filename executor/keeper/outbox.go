@@ -16,6 +16,7 @@ type outbox struct {
 	engine bool           // there is one that can be told
 	words  []wire.Message // the table, then host signals and the logger's state
 	slots  []*slot        // dirty, in the order of their first change
+	holds  []*slot        // of the table, whose descriptors are to be given
 
 	// events of the logger, oldest first, kept while there is no engine.
 	events  [][]byte
@@ -67,10 +68,13 @@ func (k *keeper) table() {
 	for _, s := range o.slots {
 		s.dirty = false
 	}
-	o.engine, o.slots = true, nil
+	o.engine, o.slots, o.holds = true, nil, nil
 	info := k.info
 	info.EngineStarts, info.EngineDeath = k.engine.starts, k.engine.death
 	info.Safe = k.engine.safe()
+	if k.came != wire.CameFresh {
+		info.Came, k.came = k.came, wire.CameFresh
+	}
 	info.Logger = k.logger.describe()
 	o.words = []wire.Message{&info}
 	count := 0
@@ -85,6 +89,8 @@ func (k *keeper) table() {
 			copied := s.Slot
 			o.words = append(o.words, &copied)
 			count++
+			s.given = [3]bool{}
+			o.holds = append(o.holds, s)
 		}
 		for _, op := range s.ops {
 			copied := op.Operation
@@ -108,7 +114,7 @@ func (k *keeper) flush() {
 	if k.engine.socket >= 0 {
 		blocked := k.flushEngine()
 		want := uint32(unix.EPOLLIN)
-		if k.out.full() {
+		if k.deaf() {
 			want = 0
 		}
 		if blocked {
@@ -135,6 +141,13 @@ func (k *keeper) flushEngine() bool {
 		}
 		o.words[0] = nil
 		o.words = o.words[1:]
+	}
+	for len(o.holds) > 0 {
+		if !k.hand(o.holds[0]) {
+			return true
+		}
+		o.holds[0] = nil
+		o.holds = o.holds[1:]
 	}
 	for len(o.slots) > 0 {
 		s := o.slots[0]
@@ -186,5 +199,28 @@ func (k *keeper) flushSlot(s *slot, tell func(wire.Message) bool) bool {
 			op.dirty = false
 		}
 	}
-	return s.mute || tell(&s.Slot)
+	return s.mute || k.hand(s) && tell(&s.Slot)
+}
+
+// hand gives the engine copies of the descriptors by which an instance's end and
+// output can be known when the keeper is dead; false if the socket is full.
+func (k *keeper) hand(s *slot) bool {
+	fds := [3]int{s.pidfd, s.pipes[0].fd, s.pipes[1].fd}
+	if s.Task != wire.TaskNone {
+		return true // bounded by this keeper, and lost with it
+	}
+	if !s.live() {
+		fds[0] = -1 // its status is in the slot
+	}
+	for i, fd := range fds {
+		if fd < 0 || s.given[i] || s.gone {
+			continue
+		}
+		m := &wire.Hold{Instance: s.Instance, Held: wire.HeldProcess + wire.Held(i), Merged: s.merged, Settings: s.data}
+		if !k.engine.tell(k, m, fd) {
+			return false
+		}
+		s.given[i] = true
+	}
+	return true
 }

@@ -103,6 +103,11 @@ func (p *poller) wait() {
 			w.fn(e.Events)
 		}
 	}
+	p.read()
+}
+
+// read handles what is in the mailbox.
+func (p *poller) read() {
 	p.mu.Lock()
 	mail := p.mail
 	p.mail = nil

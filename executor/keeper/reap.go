@@ -13,6 +13,10 @@ import (
 // that end up as its children (orphans, for it is a subreaper) are reaped
 // without a word.
 type children struct {
+	// reaping is held from a death until it is posted: who holds it and then reads
+	// the mailbox knows of every death that was reaped.
+	reaping sync.Mutex
+
 	// forks is read-locked from before a fork until its pid is in byPID and its
 	// birth is posted. The reaper locks it before it takes an unknown pid for an
 	// orphan's: a stub may die before the fork that made it has returned.
@@ -95,6 +99,8 @@ func peek() (int, error) {
 }
 
 func (c *children) collect(pid int) {
+	c.reaping.Lock()
+	defer c.reaping.Unlock()
 	if !c.has(pid) {
 		c.forks.Lock()
 		defer c.forks.Unlock()

@@ -27,8 +27,11 @@ type slot struct {
 	ready  int // read end of the pipe for the newline that means ready, else -1
 	words  int // read end of a probe's output, else -1
 
-	executing bool // the stub said it was about to execute
-	dropping  bool // Drop was asked for
+	given     [3]bool // the present engine holds pidfd, stdout, stderr
+	executing bool    // the stub said it was about to execute
+	dropping  bool    // Drop was asked for
+	foreign   bool    // no child of ours: its pidfd tells of its death
+	doubt     bool    // see estateSlot
 	// mute keeps the slot itself from being told: only its operations are an answer.
 	mute bool
 	// once lets the slot go when it has been told.
@@ -202,14 +205,19 @@ func (k *keeper) exitedTree(s *slot, leftovers bool) {
 	}
 	k.giveUpEmpty(s)
 	k.changed(s)
+	k.watchTree(s)
+	k.release(s)
+}
+
+// watchTree waits for the end of what a main process left.
+func (k *keeper) watchTree(s *slot) {
 	switch {
-	case s.Cgroup == "" && leftovers:
+	case s.Cgroup == "" && s.Leftovers:
 		k.scanner.leftovers = append(k.scanner.leftovers, s)
 		k.scanLater()
 	case s.Cgroup != "":
 		k.watchEmpty(s)
 	}
-	k.release(s)
 }
 
 // watchEmpty removes the cgroup when it is empty, and tells so if it was not.
@@ -246,10 +254,13 @@ func (k *keeper) treeEmpty(s *slot) {
 	k.release(s)
 }
 
-// release lets a forgotten slot go when its output is drained and told.
+// release lets a forgotten slot go when its output is drained and told, and
+// what its main process left has ended: the engine waits for that, and may yet
+// signal it.
 func (k *keeper) release(s *slot) {
 	drained := s.pipes[0].fd < 0 && s.pipes[1].fd < 0
-	if s.gone || !s.Forgotten || s.live() || !drained {
+	left := s.State == wire.StateExited && s.Leftovers && !s.TreeEmpty
+	if s.gone || !s.Forgotten || s.live() || left || !drained {
 		return
 	}
 	if s.dirty {
@@ -262,6 +273,9 @@ func (k *keeper) release(s *slot) {
 // remove takes the slot out of the table.
 func (k *keeper) remove(s *slot) {
 	s.gone = true
+	if s.Forgotten {
+		k.out.say(&wire.Released{Instance: s.Instance})
+	}
 	if k.slots[s.Instance] == s {
 		delete(k.slots, s.Instance)
 	}

@@ -28,23 +28,31 @@ const TaskVariable = taskMark
 // instance's where there are no cgroups.
 const taskMark = "SUPD_TASK="
 
+// taskPrefix begins the names of tasks' cgroups.
+const taskPrefix = "task-"
+
 // taskCgroup is the folder of a task's own cgroup: beside that of its instance,
 // whose tree and limits it does not count for.
 func (k *keeper) taskCgroup(instance string) string {
-	return k.info.Cgroup + "/task-" + instance
+	return k.info.Cgroup + "/" + taskPrefix + instance
 }
 
 // taskParked puts a new task under watch.
 func (k *keeper) taskParked(s *slot, m *wire.Park) {
 	s.Task, s.Owner, s.Deadline = m.Task, m.Owner, m.Deadline
+	k.taskWatched(s)
+}
+
+// taskWatched lists a task and sets its deadline.
+func (k *keeper) taskWatched(s *slot) {
 	if k.tasks == nil {
 		k.tasks = map[string][]*slot{}
 	}
 	k.tasks[s.Owner] = append(k.tasks[s.Owner], s)
-	if m.Deadline == 0 {
+	if s.Deadline == 0 {
 		return
 	}
-	left := time.Duration(int64(m.Deadline) - int64(bootTime()))
+	left := time.Duration(int64(s.Deadline) - int64(bootTime()))
 	k.after(max(0, left), func() {
 		if s.live() && !s.gone && s.ExitedAt == 0 {
 			s.TimedOut = true
@@ -64,10 +72,10 @@ func (k *keeper) taskEnd(s *slot) {
 		_ = unix.PidfdSendSignal(s.pidfd, unix.SIGKILL, nil, 0)
 	}
 	g, r, main := s.cgroup(k.info.Features), s.root(), s.dupPidfd()
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		signalTree(g, r, main, k.children, unix.SIGKILL)
 		closeAll(&main)
-	}
+	})
 }
 
 // tasksEnd ends the tasks of an instance; all of them, or its probes only.
@@ -107,7 +115,7 @@ func (k *keeper) taskExited(s *slot, leftovers bool) {
 		return
 	}
 	g, r, main := s.cgroup(k.info.Features), s.root(), s.dupPidfd()
-	k.trees <- func() {
+	k.job(k.trees, func() {
 		_, _, survived := sweep(g, r, main, k.children)
 		closeAll(&main)
 		k.poller.post(func() {
@@ -117,7 +125,7 @@ func (k *keeper) taskExited(s *slot, leftovers bool) {
 			}
 			k.taskOver(s)
 		})
-	}
+	})
 }
 
 // taskOver tells a task's exit.
@@ -211,14 +219,14 @@ func (k *keeper) readyHeard(s *slot) {
 // endForeignTasks ends what an earlier keeper's tasks left: their results are
 // lost with it, and nobody else bounds them.
 func (k *keeper) endForeignTasks(folder string) {
-	left, _ := filepath.Glob(filepath.Join(folder, "task-*"))
+	left, _ := filepath.Glob(filepath.Join(folder, taskPrefix+"*"))
 	for _, path := range left {
 		g := cgroup{path, cgroupFeatures(path)}
-		k.trees <- func() {
+		k.job(k.trees, func() {
 			var r report
 			g.kill(&r)
 			g.waitEmpty(time.Second)
 			g.remove()
-		}
+		})
 	}
 }

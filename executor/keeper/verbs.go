@@ -27,6 +27,8 @@ func (k *keeper) obey(m wire.Message, fds []int) error {
 		}
 	case *wire.Quit:
 		k.quit(m)
+	case *wire.Upgrade:
+		k.upgrade(m, fds[0])
 	case *wire.Open:
 		k.about(m.Instance, k.open)
 	case *wire.Drop:
@@ -78,13 +80,18 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	}
 	s.limits = m.Limits
 	o := order{name: m.Service, launch: launch, out: [2]int{-1, -1}, cgroup: s.Cgroup, limits: m.Limits, ready: m.ReadyFD}
-	o.dead = func(ws syscall.WaitStatus, u *syscall.Rusage) {
+	o.dead = k.deathOf(s)
+	capture, merged := m.Capture || m.Task == wire.TaskProbe, m.MergeStderr || m.Task != wire.TaskNone
+	big := k.info.Features&wire.FeatureRoot != 0
+	k.job(k.parks, func() { k.spawn(s, o, capture, merged, big) })
+}
+
+// deathOf is what the reaper calls when the slot's main process is dead.
+func (k *keeper) deathOf(s *slot) func(syscall.WaitStatus, *syscall.Rusage) {
+	return func(ws syscall.WaitStatus, u *syscall.Rusage) {
 		e := toExit(ws, u)
 		k.poller.post(func() { k.exited(s, e) })
 	}
-	capture, merged := m.Capture || m.Task == wire.TaskProbe, m.MergeStderr || m.Task != wire.TaskNone
-	big := k.info.Features&wire.FeatureRoot != 0
-	k.parks <- func() { k.spawn(s, o, capture, merged, big) }
 }
 
 // spawn runs on a spawner's goroutine and touches nothing of the slot.

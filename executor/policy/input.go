@@ -23,7 +23,16 @@ type Command struct {
 	// what follows are one batch, and no crash comes between them.
 	Configure *Configure
 	Errors    []event.ConfigError
+
+	// An upgrade brings what was found out about the program.
+	Upgrade *Upgrading
 }
+
+// Upgrading is a program that may take this one's place. Refused says why not.
+type Upgrading struct{ From, To, Refused string }
+
+// Upgraded tells how the upgrade of a command ended: Error is empty if it worked.
+type Upgraded struct{ Command, Error string }
 
 // Rejected is a request that never was a command.
 type Rejected struct {
@@ -130,6 +139,10 @@ type Adopted struct {
 	StartTime                     uint64
 }
 
+// Ended says that a stranger was ended before anything was started: the journal
+// has lost what authorised it. Service is what it called itself.
+type Ended struct{ Service, Instance, Found string }
+
 // Lost says that an instance the state believed alive is gone, and nobody
 // saw how it ended.
 type Lost struct {
@@ -194,9 +207,14 @@ type Shutdown struct {
 
 // Started opens the life of an engine.
 type Started struct {
-	Engine event.EngineStartedData
-	Keeper event.KeeperStartedData
-	Logger *event.LoggerStartedData
+	// Heard is CLOCK_BOOTTIME of the last record before this engine, 0 if that is
+	// not known.
+	Heard int64
+	// Upgrade is the command whose upgrade made the keeper what it is; often empty.
+	Upgrade string
+	Engine  event.EngineStartedData
+	Keeper  event.KeeperStartedData
+	Logger  *event.LoggerStartedData
 }
 
 // LoggerStarted says that a logger drains output now.
@@ -220,6 +238,7 @@ type Note struct {
 type Base struct{}
 
 func (Command) input()        {}
+func (Upgraded) input()       {}
 func (Rejected) input()       {}
 func (Denied) input()         {}
 func (Configure) input()      {}
@@ -234,6 +253,7 @@ func (TreeEmpty) input()      {}
 func (Swept) input()          {}
 func (Adopted) input()        {}
 func (Lost) input()           {}
+func (Ended) input()          {}
 func (ParkEnded) input()      {}
 func (Forgotten) input()      {}
 func (Ready) input()          {}

@@ -171,7 +171,7 @@ func TestTableIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := "Command Rejected Denied Configure ConfigRefused ParkEnded Shutdown Started LoggerStarted Settle Note Base Tick"
+	elsewhere := "Command Upgraded Rejected Denied Configure ConfigRefused ParkEnded Shutdown Started LoggerStarted Settle Note Base Tick"
 	rows := strings.ToLower(strings.Join(strings.Fields(rowNames()), ""))
 	for _, m := range regexp.MustCompile(`func \((\w+)\) +input\(\)`).FindAllStringSubmatch(string(src), -1) {
 		in := m[1]

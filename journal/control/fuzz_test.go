@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nkeys"
 	"pgregory.net/rapid"
 
 	"supd/journal/control/wire"
@@ -253,4 +254,28 @@ func TestViolationSubject(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", in, got, want)
 		}
 	}
+}
+
+// FuzzProof: no bytes of a stranger are a proof; only the signature of the
+// nonce would be.
+func FuzzProof(f *testing.F) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		f.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{
+		`{"nkey":"` + public + `","sig":"AAAA"}`, `{"nkey":"` + public + `","sig":"` + strings.Repeat("A", 86) + `"}`,
+		`{"nkey":"U","sig":""}`, `{"nkey":"` + public + `"}`, `{"sig":"AA=="}`, `{"nkey":5}`, `{"NKEY":"` + public + `","Sig":"%%%"}`,
+	} {
+		f.Add([]byte("CONNECT " + s + "\r\n"))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if c, err := parseConnect(line); err == nil && c.proof.check("a nonce") == nil {
+			t.Fatalf("%q proves to be %s", line, c.proof.Key)
+		}
+	})
 }

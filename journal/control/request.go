@@ -108,7 +108,8 @@ func checkID(id string) error {
 }
 
 var verbs = []event.Verb{
-	event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbReload, event.VerbApply, event.VerbShutdown,
+	event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbReload, event.VerbApply, event.VerbScale,
+	event.VerbUpgrade, event.VerbShutdown,
 }
 
 func checkCommand(c event.CommandRequest) error {
@@ -118,7 +119,7 @@ func checkCommand(c event.CommandRequest) error {
 	if c.SentAt.IsZero() {
 		return errors.New("sent_at is missing")
 	}
-	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbApply
+	alone := c.Verb == event.VerbShutdown || c.Verb == event.VerbUpgrade || c.Verb == event.VerbApply
 	if alone && len(c.Patterns) > 0 {
 		return fmt.Errorf("%s takes no patterns", c.Verb)
 	}

@@ -18,12 +18,16 @@ const (
 	VerbApply    Verb = "apply"  // of the configuration; takes no services
 	VerbShutdown Verb = "shutdown"
 	VerbScale    Verb = "scale" // sets counts of replicas: patterns are base names, Args[base] the count
+	// VerbUpgrade replaces supd by the program that ArgBinary names; takes no services.
+	VerbUpgrade Verb = "upgrade"
 )
 
 // Names of arguments in CommandRequest.Args.
 const (
 	ArgSignal       = "signal"
+	ArgBinary       = "binary" // of upgrade: an absolute path; empty is where the running program came from
 	ArgKeepServices = "keep_services"
+	ArgForce        = "force"   // "true", of shutdown: KILL at once, as a second TERM does
 	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
 )
 
@@ -74,6 +78,7 @@ const (
 	AskResult = "result" // ResultRequest → CommandReply
 	AskLogs   = "logs"   // LogsRequest → LogsReply
 	AskPlan   = "plan"   // nothing → Plan
+	AskGraph  = "graph"  // StatusRequest → services, each behind what it needs
 )
 
 // StatusRequest asks for services by patterns; none means all.

@@ -10,9 +10,8 @@
 // found long after the syntax is known to be right: an unknown user, a
 // replica whose name is taken, a program's variable that is not set. The key
 // tables in keys.go read like the configuration reference: one line for each
-// key, with where it goes and what it may be. A key that supd knows and cannot
-// do yet is refused by name, so that a configuration never means less than it
-// says.
+// key, with where it goes and what it may be.
+// What services say of each other is checked in graph.go, when all are known.
 //
 // Resolving turns what is written into what the kernel needs: names into ids,
 // PATH into candidates, ${NAME} into values, count into replicas. The result
@@ -35,6 +34,11 @@
 //     and SUPD_REPLICA; they do not see each other.
 //   - A key may be set once: a second file that sets it again is refused, and
 //     a service is in one file whole.
+//
+// A service with count is kept as a template, too (Replicas), from which
+// Set.Scaled makes any number of replicas: the same that the files would make
+// with that count. So a command that scales reads no files, of which some may
+// have been edited and not applied (R11).
 //
 // The same files on the same host give the same bytes of Set. Nothing here
 // keeps state between calls; Load may be called from several goroutines.

@@ -179,6 +179,7 @@ func (l *loader) candidates(s *settings, x execText, program string, env environ
 	}
 	unusable := ""
 	for _, p := range paths {
+		p = strings.ReplaceAll(p, replicaMark, "0") // the first replica speaks for all
 		info, err := l.host.stat(p)
 		switch {
 		case err != nil:
@@ -188,14 +189,17 @@ func (l *loader) candidates(s *settings, x execText, program string, env environ
 			unusable = p
 		}
 	}
-	at, written := x.at, x.words[0].written
+	written, shown := x.words[0].written, unusable
+	if x.words[0].variable() {
+		shown = written // what ${NAME} stands for may be a secret (P10)
+	}
 	switch info, err := l.host.stat(unusable); {
 	case unusable == "":
-		l.warning(at, "", "program not found (yet): `%s`", written)
+		l.warning(x.at, "", "program not found (yet): `%s`", written)
 	case err == nil && info.IsDir():
-		l.warning(at, "", "program is a folder: `%s`", unusable)
+		l.warning(x.at, "", "program is a folder: `%s`", shown)
 	default:
-		l.warning(at, "chmod +x "+unusable, "program is not executable (yet): `%s`", unusable)
+		l.warning(x.at, "chmod +x "+shown, "program is not executable (yet): `%s`", shown)
 	}
 	return paths
 }

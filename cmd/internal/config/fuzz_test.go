@@ -24,10 +24,12 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(text)
 	}
-	for _, s := range []string{"a = [[1], {b=1}]", "[[service]]", "[a.b]\n[a]\nb.c=1", "a.b=1\na=2", "\xff", "x=\"\\u0000\"", "[service]\na={command='app',limits.core=1}", "service=[{}]\n[service.a]",
+	for _, s := range []string{
+		"a = [[1], {b=1}]", "[[service]]", "[a.b]\n[a]\nb.c=1", "a.b=1\na=2", "\xff", "x=\"\\u0000\"", "[service]\na={command='app',limits.core=1}", "service=[{}]\n[service.a]",
 		"[service.a]\ncommand='app'\nafter=['b',{name='c',condition='ready'}]\n[service.b]\ncommand='app'\nrequires=['a']\nconflicts=['a']\ngroups_of=['a','g']",
 		"[service.a]\ncommand='app'\nready={log='('}\nhealth={tcp=':1',http='http://a'}\nhooks={pre_start='x ${Y}',post_stop=[]}\nlimits={memory=1,pids=0}",
-		"[listen]\naddress='[::1%eth0]:1'\nnkeys=[{key='U',role='read'},[]]\ntls={cert='supd.toml',key='supd.toml'}"} {
+		"[listen]\naddress='[::1%eth0]:1'\nnkeys=[{key='U',role='read'},[]]\ntls={cert='supd.toml',key='supd.toml'}",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -130,18 +130,6 @@ func oneOf(to *string, options ...string) reader {
 	}
 }
 
-// builtOnly accepts of an enumeration what works already.
-func builtOnly(to *string, built string, planned ...string) reader {
-	all := oneOf(to, append([]string{built}, planned...)...)
-	return func(c *cell) {
-		if c.v.kind == aString && slices.Contains(planned, c.v.text) {
-			c.l.problem(c.v.at, "", "`%s = %q` is not supported by this version of supd yet: remove it", c.key, c.v.text)
-			return
-		}
-		all(c)
-	}
-}
-
 // duration reads a time span; the integer 0 is one, all others need a unit.
 func duration(to *event.Duration) reader {
 	text := parsed(to, parseDuration, `a duration such as "10s"`)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -36,6 +37,11 @@ func (w word) expand(lookup map[string]string) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// variable tells whether a word has any.
+func (w word) variable() bool {
+	return slices.ContainsFunc(w.parts, func(p part) bool { return p.name != "" })
 }
 
 // literal is a word without variables.

@@ -31,47 +31,69 @@ command = ["ACTOR", "-dir", "DIR", "-exits", "33"]
 command = ["ACTOR", "-dir", "DIR"]
 `
 
-// TestKeeperKilled: services live on when the keeper dies, and the next supd
-// finds them again (P1, P8).
-func TestKeeperKilled(t *testing.T) { lost(t, (*rig.Rig).KillKeeper) }
+// TestKeeperKilled: when the keeper alone dies, nothing is lost but the keeper:
+// not a pid, not a line, not an exit code. Its engine starts another one, or
+// somebody runs supd again, before that or after (P1, P8, R5).
+func TestKeeperKilled(t *testing.T) {
+	lost(t, false, 1,
+		func(r *rig.Rig) func() { old := r.Keeper(); r.KillKeeper(); return func() { r.Reborn(old) } }, // nobody comes
+		func(r *rig.Rig) func() { return func() { r.Run() } },                                          // from the reborn one
+		func(r *rig.Rig) func() { r.KillKeeper(); return func() { r.Run() } },                          // from the orphaned engine
+	)
+}
+
+// TestKeeperAndEngineKilled: services live on when nobody is left to look
+// after them, and the next supd finds them again (P1, P8).
+func TestKeeperAndEngineKilled(t *testing.T) {
+	lost(t, true, 0, killed((*rig.Rig).KillBoth), killed((*rig.Rig).KillBoth))
+}
 
 // TestAllKilled: the same when all of supd dies at once.
-func TestAllKilled(t *testing.T) { lost(t, (*rig.Rig).KillAll) }
+func TestAllKilled(t *testing.T) {
+	lost(t, true, 0, killed((*rig.Rig).KillAll), killed((*rig.Rig).KillAll))
+}
 
-func lost(t *testing.T, kill func(*rig.Rig)) {
+func killed(kill func(*rig.Rig)) func(*rig.Rig) func() {
+	return func(r *rig.Rig) func() { kill(r); return func() { r.Run() } }
+}
+
+// lost loses supd in several ways, one after the other; each returns how it
+// comes back. In each gap one service dies. unknown: nobody lived who could
+// have seen how. The first reborn ways come back without supd run.
+func lost(t *testing.T, unknown bool, reborn int, ways ...func(*rig.Rig) func()) {
 	rig.ReapActors(t)
 	r := rig.New(t, keeperConfig)
 	r.Run()
 	stop := r.Watch()
 	live := []string{"stable-0", "stable-1", "stable-2", "talk"}
 	before := map[string]event.ServiceStatus{}
-	for _, name := range append([]string{"dies"}, live...) {
+	for _, name := range live {
 		before[name] = r.UntilPhase(name, event.PhaseRunning)
 	}
 	r.Supctl("stop", "down").OK()
 	r.Until("talk has written", func() bool { return counted(t, r, *before["talk"].Instance)[0] > 100 })
-	for round := range 2 {
-		kill(r)
+	died := map[string]bool{}
+	for round, way := range ways {
+		dies := r.UntilPhase("dies", event.PhaseRunning)
+		back := way(r)
 		for _, name := range live {
 			if p, ok := rig.ReadProcess(*before[name].PID); !ok || !p.Live() {
 				t.Fatalf("P8: %s ended with supd", name)
 			}
 		}
 		spoken := counted(t, r, *before["talk"].Instance)[0]
-		if round == 0 {
-			// One that dies while nobody looks.
-			dies, _ := rig.ReadProcess(*before["dies"].PID)
-			if err := syscall.Kill(dies.PID, syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			r.Until("dies ends", func() bool { return !dies.Live() })
+		died[*dies.Instance] = true
+		p, _ := rig.ReadProcess(*dies.PID)
+		if err := syscall.Kill(p.PID, syscall.SIGTERM); err != nil {
+			t.Fatal(err)
 		}
-		r.Run()
+		r.Until("dies ends", func() bool { return !p.Live() })
+		back()
 		for _, name := range live {
 			s := r.UntilPhase(name, event.PhaseRunning)
 			if *s.PID != *before[name].PID || *s.Instance != *before[name].Instance || s.Restarts != before[name].Restarts {
-				t.Errorf("P8: %s was pid %d, instance %s and is pid %d, instance %s",
-					name, *before[name].PID, *before[name].Instance, *s.PID, *s.Instance)
+				t.Errorf("P8: round %d: %s was pid %d, instance %s and is pid %d, instance %s",
+					round, name, *before[name].PID, *before[name].Instance, *s.PID, *s.Instance)
 			}
 		}
 		if s := r.Status("down"); s.Want != event.Down || s.State != event.PhaseStopped {
@@ -89,6 +111,9 @@ func lost(t *testing.T, kill func(*rig.Rig)) {
 	})
 	r.Shutdown()
 	c := newCheck(t, r)
+	if n := len(rig.Of[event.ConfigAppliedData](c.history)); n != 1+len(ways)-reborn {
+		t.Errorf("R11: %d times a configuration was applied, supd was run %d times", n, 1+len(ways)-reborn)
+	}
 	adopted := map[string]int{}
 	for _, d := range rig.Of[event.InstanceAdoptedData](c.history) {
 		adopted[d.Instance]++
@@ -97,11 +122,29 @@ func lost(t *testing.T, kill func(*rig.Rig)) {
 		}
 	}
 	for _, name := range live {
-		if n := adopted[*before[name].Instance]; n != 2 {
-			t.Errorf("P8: %s was adopted %d times, supd was lost twice", name, n)
+		if n := adopted[*before[name].Instance]; n != len(ways) {
+			t.Errorf("P8: %s was adopted %d times, supd was lost %d times", name, n, len(ways))
 		}
 	}
-	c.unknown = map[string]bool{*before["dies"].Instance: true}
+	if unknown {
+		c.unknown, c.cut = died, map[string]bool{}
+		for _, d := range rig.Of[event.OutputGapData](c.history) {
+			c.cut[d.Instance+" "+d.Stream] = true
+			if d.Lines != nil || d.Bytes != nil {
+				t.Errorf("P4: somebody says to have counted what nobody saw: %+v", d)
+			}
+		}
+		for instance := range died {
+			if !c.cut[instance+" stdout"] || !c.cut[instance+" stderr"] {
+				t.Errorf("P3: %s ended while nobody lived, and no gap in its output is recorded", instance)
+			}
+		}
+		for _, name := range live {
+			if c.cut[*before[name].Instance+" stdout"] {
+				t.Errorf("P4: a gap in the output of %s is recorded, which lives", name)
+			}
+		}
+	}
 	c.all(stop)
 }
 

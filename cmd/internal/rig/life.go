@@ -11,8 +11,9 @@ import (
 	"supd/cmd/internal/exitcode"
 )
 
-// Keeper is the pid of the keeper, which is the one that was started.
-func (r *Rig) Keeper() int { return r.cmd.Process.Pid }
+// Keeper is the pid of the keeper: the one that was started, or the one that an
+// orphaned engine has started since; 0 while there is none.
+func (r *Rig) Keeper() int { return r.part("keeper") }
 
 // Engine is the pid of the engine; 0 while there is none.
 func (r *Rig) Engine() int { return r.part("engine") }
@@ -20,17 +21,26 @@ func (r *Rig) Engine() int { return r.part("engine") }
 // Logger is the pid of the logger; 0 while there is none.
 func (r *Rig) Logger() int { return r.part("logger") }
 
-// part finds a child of the keeper by its mode.
+// part finds a process of supd by its mode: the youngest, for one that is dying
+// may still be there.
 func (r *Rig) part(mode string) int {
+	all := map[int]Process{}
 	for _, p := range Processes() {
-		if p.Parent != r.Keeper() || p.State == 'Z' {
+		if p.State == 'Z' {
 			continue
 		}
-		if args := p.Args(); len(args) > 1 && args[0] == "supd" && args[1] == mode {
-			return p.PID
+		if args := p.Args(); len(args) > 1 && args[0] == "supd" && args[1] == mode && p.Getenv(envRig) == r.Dir {
+			all[p.PID] = p
 		}
 	}
-	return 0
+	var found Process
+	for _, p := range all {
+		// A child that has not executed anything yet still looks like its parent.
+		if _, copied := all[p.Parent]; !copied && p.Start >= found.Start {
+			found = p
+		}
+	}
+	return found.PID
 }
 
 // Kill sends SIGKILL to one of supd's processes.
@@ -57,18 +67,36 @@ func (r *Rig) KillAll() {
 	r.Ended(parts...)
 }
 
-// KillKeeper kills the keeper alone and waits until engine and logger have
-// followed it.
+// KillKeeper kills the keeper alone. Its engine lives on for a while, and
+// starts another one if nobody runs supd again.
 func (r *Rig) KillKeeper() {
+	r.t.Helper()
+	keeper, _ := ReadProcess(r.Keeper())
+	r.Kill(keeper.PID)
+	r.Ended(keeper)
+}
+
+// KillBoth kills keeper and engine at once, and waits until the logger has
+// followed them.
+func (r *Rig) KillBoth() {
 	r.t.Helper()
 	var parts []Process
 	for _, pid := range []int{r.Keeper(), r.Engine(), r.Logger()} {
-		if p, ok := ReadProcess(pid); ok {
-			parts = append(parts, p)
-		}
+		p, _ := ReadProcess(pid)
+		parts = append(parts, p)
 	}
-	r.Kill(r.Keeper())
+	r.Kill(parts[0].PID)
+	r.Kill(parts[1].PID)
 	r.Ended(parts...)
+}
+
+// Reborn waits until an engine has started another keeper, which answers.
+func (r *Rig) Reborn(old int) {
+	r.t.Helper()
+	r.Until("another keeper answers", func() bool {
+		k := r.Keeper()
+		return k != 0 && k != old && r.Call(nil, "info").Code == exitcode.Done
+	})
 }
 
 // Ended waits until the processes have ended.
@@ -76,8 +104,10 @@ func (r *Rig) Ended(parts ...Process) {
 	r.t.Helper()
 	for _, p := range parts {
 		r.Until(p.Comm+" ends", func() bool { return !p.Live() })
+		if p.PID == r.cmd.Process.Pid {
+			<-r.exited
+		}
 	}
-	<-r.exited
 }
 
 // Shutdown ends supd in good order and checks that it left nothing behind.
@@ -91,13 +121,26 @@ func (r *Rig) Shutdown() {
 // that nothing it started is left.
 func (r *Rig) Gone() {
 	r.t.Helper()
-	if code := r.Exit(); code != exitcode.Done {
+	if r.Lost() {
+		r.Until("supd ends", func() bool { return r.Keeper() == 0 }) // no child of ours
+	} else if code := r.Exit(); code != exitcode.Done {
 		r.t.Errorf("supd ended with %v\n%s", r.status, r.Log())
 	}
 	r.Until("no process is left", func() bool { return len(r.Left()) == 0 })
 	if dir := r.cgroup(); dir != "" {
 		below, _ := filepath.Glob(filepath.Join(dir, "*-*"))
 		r.t.Errorf("cgroup %s is left, with %v in it", dir, below)
+	}
+}
+
+// Lost tells that the process that was started has been killed, so that the
+// keeper, if there is one, is a child of nobody here.
+func (r *Rig) Lost() bool {
+	select {
+	case <-r.exited:
+		return r.status.Sys().(syscall.WaitStatus).Signaled()
+	default:
+		return false
 	}
 }
 

@@ -198,7 +198,9 @@ func TestNetworkNATSCommand(t *testing.T) {
 	}
 	r.Until("the journal is open", func() bool { return r.Call(nil, "events", "-n", "1").Code == 0 })
 	for _, args := range [][]string{
-		{"stream", "ls"}, {"stream", "get", event.Stream, "1"}, {"stream", "subjects", event.Stream},
+		{"stream", "ls"},
+		{"stream", "get", event.Stream, "1"},
+		{"stream", "subjects", event.Stream},
 		{"req", "sup.rig.ask.nkey-" + r.auditor + ".status", "", "--raw"},
 	} {
 		if out, err := nats(args...).CombinedOutput(); err != nil || len(out) == 0 {
@@ -226,7 +228,8 @@ func TestNetworkNATSCommand(t *testing.T) {
 		t.Errorf("nats sub heard %s", heard.String())
 	}
 	for _, args := range [][]string{
-		{"stream", "purge", event.Stream, "--force"}, {"stream", "rm", event.Stream, "--force"},
+		{"stream", "purge", event.Stream, "--force"},
+		{"stream", "rm", event.Stream, "--force"},
 		{"pub", "sup.rig.cmd.nkey-" + r.admin + "._", "{}"},
 	} {
 		out, _ := nats(args...).CombinedOutput()

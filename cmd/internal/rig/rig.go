@@ -87,6 +87,14 @@ func (r *Rig) Run(flags ...string) {
 	r.t.Helper()
 	args := append([]string{"run", "-c", r.Config, "--state-dir", r.State, "--runtime-dir", r.Runtime}, flags...)
 	r.Start(exec.Command(r.Programs.Supd, args...))
+	r.Until("supd supervises, or ends", func() bool {
+		select {
+		case <-r.exited:
+			return true
+		default:
+			return r.Keeper() == r.cmd.Process.Pid // a keeper that it takes over from may still answer
+		}
+	})
 	r.Answers()
 }
 

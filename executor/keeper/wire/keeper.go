@@ -33,7 +33,22 @@ type Info struct {
 	EngineStarts uint64 // in this keeper's life, this one included
 	EngineDeath  Death  // of the engine before this one
 	Logger       Logger
+	Upgrade      string // id of the last Upgrade that made this keeper what it is
+	Came         Came   // for a keeper's first engine
 }
+
+// Came is how a keeper came to hold services before its first engine started.
+type Came uint8
+
+// The ways.
+const (
+	CameFresh     Came = iota // it holds none, or this is not its first engine
+	CameInherited             // another keeper was lost, or taken over from
+	CameUpgraded              // the same process executed another program
+)
+
+// String returns the way's name.
+func (w Came) String() string { return word(uint8(w), "fresh", "inherited", "upgraded") }
 
 // Logger tells about the logger: at the start of a table, and when it changes.
 type Logger struct {
@@ -113,6 +128,8 @@ func (m *Info) walk(c *codec) {
 	c.u64(&m.EngineStarts)
 	m.EngineDeath.walk(c)
 	m.Logger.walk(c)
+	c.str(&m.Upgrade, MaxInstance)
+	c.enum((*uint8)(&m.Came), 0, uint8(CameUpgraded))
 }
 
 func (d *Death) walk(c *codec) {

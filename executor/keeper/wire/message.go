@@ -46,6 +46,14 @@ const (
 
 	// Engine to keeper.
 	KindGrant
+
+	// Keeper to engine.
+	KindHold
+	KindReleased
+	KindUpgradeFailed
+
+	// Engine to keeper.
+	KindUpgrade
 )
 
 // kinds holds what is known about each kind: its name, a fresh message, and how
@@ -75,6 +83,10 @@ var kinds = [...]struct {
 	KindAttach:         {"attach", func() Message { return new(Attach) }, 1},
 	KindFinish:         {"finish", func() Message { return new(Finish) }, 0},
 	KindDrained:        {"drained", func() Message { return new(Drained) }, 0},
+	KindHold:           {"hold", func() Message { return new(Hold) }, 1},
+	KindReleased:       {"released", func() Message { return new(Released) }, 0},
+	KindUpgradeFailed:  {"upgrade-failed", func() Message { return new(UpgradeFailed) }, 0},
+	KindUpgrade:        {"upgrade", func() Message { return new(Upgrade) }, 1},
 	KindGrant:          {"grant", func() Message { return new(Grant) }, 0},
 }
 

@@ -22,7 +22,7 @@ func samples() []Message {
 		&Park{"svc", i, true, true, true, []byte("s"), true, Limits{1, 2, 3}, TaskProbe, i, 4}, &Grant{1000}, &Open{i}, &Drop{i}, &Forget{i},
 		&Signal{i, o, 15, ScopeTree}, &Sweep{i, o, "/cg/" + i}, &Adopt{i, "svc", 77, 88, "/cg", true, true, []byte("s")},
 		&Settings{"svc", []byte("s")}, &HostSignalDone{9}, &Quit{7, true},
-		&Info{1, 2, "v", "/cg", "why", 63, true, 8, death, Logger{9, 10, death}}, &TableEnd{5},
+		&Info{1, 2, "v", "/cg", "why", 63, true, 8, death, Logger{9, 10, death}, "u", CameUpgraded}, &TableEnd{5},
 		&Slot{
 			"svc", i, StateExited, 7, 8, "/cg",
 			Failure{StepExec, unix.ENOENT, 3},
@@ -34,6 +34,7 @@ func samples() []Message {
 		&Operation{i, o, true, true, 9, ScopeGroup, MethodScan, unix.EPERM, 2, []Process{{5, "a"}, {6, "b"}}, 1, 99},
 		&Logger{1, 2, death}, &LoggerEvent{[]byte("e"), 3}, &HostSignal{1, 15},
 		&Attach{i, "svc", Stderr, true, []byte("s")}, &Finish{}, &Drained{i, Stdout},
+		&Hold{i, HeldStderr, true, []byte("s")}, &Released{i}, &Upgrade{i}, &UpgradeFailed{i, "e"},
 	}
 }
 
@@ -126,7 +127,7 @@ func TestStringsOfEnums(t *testing.T) {
 		n := rapid.Uint8().Draw(t, "n")
 		for _, s := range []string{
 			State(n).String(), Step(n).String(), Scope(n).String(), Stream(n).String(), Method(n).String(), Kind(n).String(),
-			Adoption(n).String(),
+			Adoption(n).String(), Held(n).String(), Came(n).String(),
 		} {
 			if s == "" {
 				t.Fatal("a value without a name")
