@@ -356,8 +356,8 @@ func TestParks(t *testing.T) {
 	}
 	r := newRig(t, "parks", -1)
 	r.input(configure(specs...))
-	if r.parking != 2 {
-		t.Fatalf("P9: %d stubs are being parked", r.parking)
+	if len(r.parking) != 2 {
+		t.Fatalf("P9: %d stubs are being parked", len(r.parking))
 	}
 	r.send(event.VerbStart, nil, "s19")
 	r.turn()

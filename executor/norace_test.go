@@ -3,4 +3,4 @@
 package executor
 
 // simDefault is how many seeds every run of the tests takes.
-const simDefault = 2000
+const simDefault = 1000

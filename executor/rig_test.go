@@ -42,8 +42,8 @@ type rig struct {
 	launchErr error
 	parkErr   error
 	targets   map[string]probe.Target
-	mute      bool // nobody becomes ready
-	parking   int  // stubs between Park and what is told of them
+	mute      bool            // nobody becomes ready
+	parking   map[string]bool // stubs between Park and what is told of them
 	maxParks  int
 
 	witness *witness
@@ -143,7 +143,7 @@ func (r *rig) start() error {
 		r.fatalf("P6: %v", err)
 	}
 	r.asked, r.owed = map[string]bool{}, map[string]int64{}
-	r.parking, r.targets = 0, map[string]probe.Target{}
+	r.parking, r.targets = map[string]bool{}, map[string]probe.Target{}
 	r.core = NewCore(Config{
 		State: s, Journal: rigJournal{r}, Keeper: rigKeeper{r}, Launches: r, Clock: r, Source: "supd/test/0", Prober: r,
 		Inbox: 64, Concurrency: 2, Quit: func(bool) { r.quit = true },
@@ -287,9 +287,11 @@ func (r *rig) turn() bool {
 	if len(r.w.Queue) > 0 {
 		in := r.w.Queue[0]
 		r.w.Queue = r.w.Queue[1:]
-		switch in.(type) {
-		case policy.Parked, policy.ParkFailed:
-			r.parking--
+		switch in := in.(type) {
+		case policy.Parked:
+			delete(r.parking, in.Instance)
+		case policy.ParkFailed:
+			delete(r.parking, in.Instance)
 		}
 		r.input(in)
 		return true
@@ -437,8 +439,8 @@ func (k rigKeeper) Park(p keeper.Park) error {
 	if k.parkErr != nil {
 		return k.parkErr
 	}
-	k.parking++
-	k.maxParks = max(k.maxParks, k.parking)
+	k.parking[p.Instance] = true
+	k.maxParks = max(k.maxParks, len(k.parking))
 	k.w.Park(p.Service, p.Instance, "")
 	k.point()
 	return nil
@@ -515,6 +517,11 @@ func (k rigKeeper) Sweep(instance, operation, _ string) error {
 
 func (k rigKeeper) Drop(instance string) error {
 	k.point()
+	for name, f := range k.witness.facts {
+		if f.instance == instance {
+			k.fatalf("R3: the stub of %s is let go, and it is an instance of %s", instance, name)
+		}
+	}
 	k.w.Drop(instance)
 	return nil
 }

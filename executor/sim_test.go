@@ -264,12 +264,8 @@ func (s *simulation) shuffle() {
 	in := q[i]
 	q = append(q[:i:i], q[i+1:]...)
 	s.w.Queue = append([]policy.Input{in}, q...)
-	switch in.(type) {
-	case policy.Parked, policy.ParkFailed: // the rig counts these
-	default:
-		if s.one(3) {
-			s.w.Queue = append([]policy.Input{in}, s.w.Queue...)
-		}
+	if s.one(3) {
+		s.w.Queue = append([]policy.Input{in}, s.w.Queue...)
 	}
 }
 

@@ -244,6 +244,13 @@ func (tx *Tx) settleUnrecorded(f Found) {
 	}
 }
 
+// unheardOf tells an instance that is newer than all the state knows of its
+// service: ids grow with time. The records of its life are lost, its leftovers
+// are nobody's. What an older one left behind was left on purpose.
+func unheardOf(v *projector.Service, instance string) bool {
+	return v == nil || (v.Instance == nil || v.Instance.ID < instance) && (v.LastExit == nil || v.LastExit.Instance < instance)
+}
+
 // Why output is perhaps lost, as people read it.
 const (
 	cutUnseen = "it ended while nobody of supd lived; what it wrote last was in its pipe"
@@ -289,13 +296,6 @@ func (tx *Tx) strangerEnded(in Ended) {
 		service = in.Service
 	}
 	tx.settled(rowStranger, service, in.Instance, in.Found, "ended")
-}
-
-// unheardOf tells an instance that is newer than all the state knows of its
-// service: ids grow with time. The records of its life are lost, its leftovers
-// are nobody's. What an older one left behind was left on purpose.
-func unheardOf(v *projector.Service, instance string) bool {
-	return v == nil || (v.Instance == nil || v.Instance.ID < instance) && (v.LastExit == nil || v.LastExit.Instance < instance)
 }
 
 // settleReboot ends what another boot has taken with it.

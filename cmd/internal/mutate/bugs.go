@@ -50,7 +50,7 @@ var bugs = []bug{
 	},
 	{
 		"an id with other content is taken", "P2", "executor/policy/command.go",
-		`case known != content:`, `case false:`,
+		`case known != content:`, `case known != content && known == "":`,
 	},
 	{
 		"leftovers are forgotten", "P1", "executor/policy/exit.go",
@@ -59,8 +59,8 @@ var bugs = []bug{
 	// recovery
 	{
 		"an opened gate is opened again", "R3", "executor/policy/duty.go",
-		`if i.Running == nil && i.ExecFailed == nil && !i.Adopted && ready {`,
-		`if i.ExecFailed == nil && !i.Adopted && ready {`,
+		`if i.Running == nil && i.ExecFailed == nil && !i.Adopted && prepared(v) {`,
+		`if i.ExecFailed == nil && !i.Adopted && prepared(v) {`,
 	},
 	{
 		"an exit nobody heard is swallowed", "P3", "executor/policy/recovery.go",
