@@ -53,19 +53,20 @@ type Config struct {
 // Core owns the state. Its methods must be called from one goroutine.
 type Core struct {
 	Config
-	durable  event.Seq
-	inFlight map[string]bool // keys of duties that are held or sent
-	held     []held          // by record, oldest first
-	parks    parkQueue
-	timers   timers
-	waiters  map[string][]func(event.CommandReply)
-	output   undrained
-	adopting map[string]bool
-	settled  bool           // recovery is over: duties may be carried out
-	later    []policy.Input // what acting brought to light; decided next
-	failed   error          // an act that the keeper did not take
-	now      policy.Now
-	degraded struct { // the degraded time that is open
+	durable   event.Seq
+	inFlight  map[string]bool // keys of duties that are held or sent
+	held      []held          // by record, oldest first
+	parks     parkQueue
+	timers    timers
+	waiters   map[string][]func(event.CommandReply)
+	output    undrained
+	adopting  map[string]bool
+	strangers strangers
+	settled   bool           // recovery is over: duties may be carried out
+	later     []policy.Input // what acting brought to light; decided next
+	failed    error          // an act that the keeper did not take
+	now       policy.Now
+	degraded  struct { // the degraded time that is open
 		seq  event.Seq // of its record: it ends when this is durable
 		from event.Seq // what was durable before it; 0: not told yet
 		mono int64     // when it began; 0: an earlier engine opened it
@@ -79,7 +80,7 @@ type Core struct {
 func NewCore(c Config) *Core {
 	core := &Core{
 		Config: c, inFlight: map[string]bool{}, timers: newTimers(), waiters: map[string][]func(event.CommandReply){},
-		output: undrained{}, adopting: map[string]bool{}, parks: newParkQueue(c.Concurrency),
+		output: undrained{}, adopting: map[string]bool{}, strangers: strangers{}, parks: newParkQueue(c.Concurrency),
 	}
 	core.degraded.seq = c.State.Seq()
 	return core
@@ -214,7 +215,7 @@ func (c *Core) Tend() error {
 	}
 	if p.Compact {
 		s := c.Config.State
-		if err := c.Journal.Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
+		if err := c.Journal.Compact(s.Kept(), s.Seq(), s.Hash()); err != nil {
 			return fmt.Errorf("cannot compact the run log: %w", err)
 		}
 	}
@@ -236,7 +237,7 @@ func (c *Core) dropUndurable() error {
 	tx := policy.NewTx(s, c.now, 0, c.mint)
 	policy.Decide(tx, policy.Note{Data: gap})
 	policy.Decide(tx, policy.Base{})
-	if err := c.Journal.Drop(tx.Records, s.Canonical(), s.Seq(), s.Hash()); err != nil {
+	if err := c.Journal.Drop(tx.Records, s.Kept(), s.Seq(), s.Hash()); err != nil {
 		return fmt.Errorf("cannot make room in the run log: %w", err)
 	}
 	return nil

@@ -78,8 +78,8 @@ var lives = []struct {
 		id := r.send(event.VerbStart, nil, "web")
 		r.calm(time.Second)
 		r.expect("web", event.PhaseFatal, event.Down)
-		if r.outcomes[id] != event.Failed {
-			r.fatalf("the caller hears %q", r.outcomes[id])
+		if r.outcomes[id].Outcome != event.Failed {
+			r.fatalf("the caller hears %q", r.outcomes[id].Outcome)
 		}
 	}},
 	{"no stub", func(r *rig) {
@@ -96,8 +96,8 @@ var lives = []struct {
 		r.calm(time.Second)
 		id := r.send(event.VerbSignal, map[string]string{event.ArgSignal: "HUP"}, "web")
 		r.calm(time.Second)
-		if r.outcomes[id] != event.Done {
-			r.fatalf("the caller hears %q", r.outcomes[id])
+		if r.outcomes[id].Outcome != event.Done {
+			r.fatalf("the caller hears %q", r.outcomes[id].Outcome)
 		}
 	}},
 	{"changed configuration", func(r *rig) {
@@ -125,7 +125,7 @@ var lives = []struct {
 			r.file.Digest = digest
 			id := r.send(event.VerbApply, nil)
 			r.calm(time.Minute)
-			if got := r.outcomes[id]; got != event.Done && got != event.Unchanged {
+			if got := r.outcomes[id].Outcome; got != event.Done && got != event.Unchanged {
 				r.fatalf("the caller hears %q", got)
 			}
 		}
@@ -156,8 +156,8 @@ var lives = []struct {
 		r.calm(time.Second)
 		id := r.send(event.VerbReload, nil, "web")
 		r.calm(time.Second)
-		if r.outcomes[id] != event.Done {
-			r.fatalf("the caller hears %q", r.outcomes[id])
+		if r.outcomes[id].Outcome != event.Done {
+			r.fatalf("the caller hears %q", r.outcomes[id].Outcome)
 		}
 	}},
 	{"keeper lost", func(r *rig) {
@@ -313,8 +313,8 @@ func TestSlowStop(t *testing.T) {
 			break
 		}
 	}
-	if r.w.Now.Mono != from || r.outcomes[stop] != event.Superseded || r.outcomes[start] != event.Done {
-		t.Errorf("after %s: stop %q, start %q", time.Duration(r.w.Now.Mono-from), r.outcomes[stop], r.outcomes[start])
+	if r.w.Now.Mono != from || r.outcomes[stop].Outcome != event.Superseded || r.outcomes[start].Outcome != event.Done {
+		t.Errorf("after %s: stop %q, start %q", time.Duration(r.w.Now.Mono-from), r.outcomes[stop].Outcome, r.outcomes[start].Outcome)
 	}
 	r.expect("quick", event.PhaseRunning, event.Up)
 	r.expect("slow", event.PhaseStopping, event.Down)

@@ -1,10 +1,9 @@
 package executor
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,17 +29,15 @@ type rig struct {
 	w    *policytest.World
 	core *Core
 
-	records []event.Encoded // what is kept; it survives engines
-	durable event.Seq
-	hang    bool // the disk takes nothing
-	bases   int
-	inHand  string
+	memory // the journal, where engines find it
+	inHand string
 
 	untilCrash int // calls until the engine dies; negative: it lives
 	crashed    bool
 	quit       bool
 
-	file policy.Configure // what an apply reads now
+	file  policy.Configure // what an apply reads now
+	ready func() error     // what the engine does when recovery is over
 
 	launchErr error
 	parkErr   error
@@ -49,12 +46,24 @@ type rig struct {
 	parking   int  // stubs between Park and what is told of them
 	maxParks  int
 
+	witness *witness
+	asked   map[string]bool  // of the keeper, by this engine, and not answered
+	owed    map[string]int64 // acts that are due, and since when
+
 	commands map[string]event.CommandRequest // sent, and not known to have ended
-	outcomes map[string]event.Outcome
+	outcomes map[string]outcome
 	replies  map[string][]event.CommandReply
 	serial   int
 	rands    func() float64
 	actions  []string
+}
+
+// outcome is what a client was told of a command's end.
+type outcome struct {
+	event.Outcome
+	seq     event.Seq
+	hash    string
+	durable bool
 }
 
 // crash is what the death of an engine looks like.
@@ -63,9 +72,10 @@ type crash struct{}
 func newRig(t testing.TB, name string, untilCrash int) *rig {
 	r := &rig{
 		t: t, name: name, w: policytest.New(), untilCrash: -1, commands: map[string]event.CommandRequest{},
-		outcomes: map[string]event.Outcome{}, replies: map[string][]event.CommandReply{}, rands: func() float64 { return 0.5 },
+		outcomes: map[string]outcome{}, replies: map[string][]event.CommandReply{}, rands: func() float64 { return 0.5 },
 	}
-	r.untilCrash = untilCrash
+	r.memory.rig, r.untilCrash = r, untilCrash
+	r.witness = newWitness(r.w, r.fatalf)
 	r.boot()
 	return r
 }
@@ -75,7 +85,8 @@ func (r *rig) fatalf(format string, args ...any) {
 	from := max(0, len(r.records)-30)
 	tail := ""
 	for _, e := range r.records[from:] {
-		tail += fmt.Sprintf("\n%d %s %s", e.Record.Seq, e.Record.Kind, e.Record.Subject)
+		data, _ := event.Marshal(e.Record.Data)
+		tail += fmt.Sprintf("\n%d %s %s %.200s", e.Record.Seq, e.Record.Kind, e.Record.Subject, data)
 	}
 	r.t.Fatalf("%s: %s\n%s%s", r.name, fmt.Sprintf(format, args...), strings.Join(r.actions, "\n"), tail)
 }
@@ -104,7 +115,7 @@ func (r *rig) try(f func() error) (lived bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			if _, ok := p.(crash); !ok {
-				panic(fmt.Sprintf("%s: %v\n%s", r.name, p, strings.Join(r.actions, "\n")))
+				r.fatalf("panic: %v\n%s", p, debug.Stack())
 			}
 			lived = false
 		}
@@ -127,28 +138,26 @@ func (r *rig) boot() {
 // start is what an engine does first: fold what is kept, compare with what the
 // keeper holds.
 func (r *rig) start() error {
-	s := projector.New()
-	for _, stored := range r.records {
-		e, err := event.Decode(stored.Bytes)
-		if err != nil {
-			return err
-		}
-		if err := s.Apply(e); err != nil {
-			return err
-		}
+	s, err := r.fold()
+	if err != nil {
+		r.fatalf("P6: %v", err)
 	}
+	r.asked, r.owed = map[string]bool{}, map[string]int64{}
 	r.parking, r.targets = 0, map[string]probe.Target{}
 	r.core = NewCore(Config{
 		State: s, Journal: rigJournal{r}, Keeper: rigKeeper{r}, Launches: r, Clock: r, Source: "supd/test/0", Prober: r,
 		Inbox: 64, Concurrency: 2, Quit: func(bool) { r.quit = true },
 	})
 	settle := r.w.NewEngine()
-	err := r.core.Step(policy.Started{
+	err = r.core.Step(policy.Started{
 		Engine: event.EngineStartedData{Version: "test", PID: 1, Mode: event.ModeCrash},
 		Keeper: event.KeeperStartedData{PID: r.w.Keeper, StartTime: 7},
 	})
 	if err == nil {
 		err = r.core.Step(settle)
+	}
+	if err == nil && r.ready != nil && !r.core.State().Supd.Stopped {
+		err = r.ready()
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.commands)) { // clients try again
 		if err == nil {
@@ -235,15 +244,43 @@ func (r *rig) answered(id string, reply event.CommandReply) {
 	if reply.Status == event.ReplyAccepted || reply.Status == event.ReplyBusy {
 		return
 	}
-	if before, ok := r.outcomes[id]; ok && before != reply.Outcome {
-		r.fatalf("P2: %s ended %s and then %s", id, before, reply.Outcome)
+	if reply.Status == event.ReplyRejected { // it never was a command
+		delete(r.commands, id)
+		return
 	}
-	r.outcomes[id] = reply.Outcome
+	o := outcome{Outcome: reply.Outcome, seq: reply.Seq, durable: reply.Durable}
+	if o.seq > 0 {
+		o.hash = r.records[o.seq-1].Hash
+	}
+	before, ok := r.outcomes[id]
+	if ok && before.Outcome != o.Outcome {
+		r.fatalf("P2: %s ended %s and then %s", id, before.Outcome, reply.Outcome)
+	}
+	if o.durable = o.durable || before.durable; ok {
+		o.seq, o.hash = before.seq, before.hash
+	}
+	r.outcomes[id] = o
 	delete(r.commands, id)
 }
 
 // input hands the core something from elsewhere.
-func (r *rig) input(in policy.Input) { r.do(func() error { return r.core.Step(in) }) }
+func (r *rig) input(in policy.Input) {
+	delete(r.asked, answerTo(in))
+	r.do(func() error { return r.core.Step(in) })
+}
+
+// answerTo names the duty that an input answers.
+func answerTo(in policy.Input) string {
+	switch in := in.(type) {
+	case policy.Signaled:
+		return policy.OperationKey(in.Instance, in.Operation)
+	case policy.Swept:
+		return policy.OperationKey(in.Instance, in.Operation)
+	case policy.HookEnded:
+		return policy.OperationKey(in.Instance, in.Operation)
+	}
+	return ""
+}
 
 // turn does one thing that is due now; false if there is none.
 func (r *rig) turn() bool {
@@ -257,9 +294,8 @@ func (r *rig) turn() bool {
 		r.input(in)
 		return true
 	}
-	if last := event.Seq(len(r.records)); !r.hang && r.durable < last {
-		r.durable = last
-		r.do(func() error { return r.core.SetDurable(last) })
+	if r.publish() {
+		r.do(func() error { return r.core.SetDurable(r.durable) })
 		return true
 	}
 	return r.find()
@@ -283,12 +319,54 @@ func (r *rig) calm(limit time.Duration) {
 		if !lived || len(r.w.Queue) > 0 || !r.hang && r.durable < event.Seq(len(r.records)) {
 			continue
 		}
+		r.late()
+		if of, due := r.w.Due(); due && (!ok || of < wait) {
+			wait, ok = of, true
+		}
 		if !ok || r.w.Now.Mono+int64(wait) > end {
 			return
 		}
 		r.w.Advance(wait)
 	}
-	r.fatalf("it does not come to rest")
+	d, ok := r.w.Due()
+	n, ok2 := r.core.Next()
+	r.fatalf("it does not come to rest: the world goes on in %v (%v), the core in %v (%v); told %+v, to be found out %v", d, ok, n, ok2, r.w.Queue, r.targets)
+}
+
+// late finds acts that wait for longer than R1 allows, by what the world sees of
+// them: the engine had all the time it wanted, so it waits for the disk (P5).
+func (r *rig) late() {
+	due := map[string]bool{}
+	for name, v := range r.core.State().Services {
+		i := v.Instance
+		if i == nil || i.Boot != r.w.Now.Boot {
+			continue
+		}
+		started := v.Spec.Hooks.PreStart == nil || i.PreStarted
+		if _, gate, _, _ := r.w.Process(i.ID); gate && started {
+			due[name+": the gate of "+i.ID] = true
+		}
+		o := i.Stop
+		if o == nil || o.Signaled || o.Killed != nil || o.Hooked && !o.PreStop || i.Running == nil {
+			continue
+		}
+		if op := projector.StopOperation(i.ID, o.Signal); r.w.Sent(i.ID, op) == 0 && r.w.Now.Mono < o.Deadline.Mono {
+			due[name+": "+op] = true
+		}
+	}
+	for what := range r.owed {
+		if !due[what] {
+			delete(r.owed, what)
+		}
+	}
+	for what := range due {
+		since, known := r.owed[what]
+		if !known {
+			r.owed[what] = r.w.Now.Mono
+		} else if r.w.Now.Mono-since > int64(ActGrace) {
+			r.fatalf("P5: %s waits for %s", what, time.Duration(r.w.Now.Mono-since))
+		}
+	}
 }
 
 // finish checks what must hold in the end.
@@ -297,33 +375,20 @@ func (r *rig) finish() {
 	if len(r.commands) > 0 || len(s.Commands) > 0 {
 		r.fatalf("P2: no end: %v, %s", slices.Sorted(maps.Keys(r.commands)), s.Canonical())
 	}
-	ends, starts := map[string]int{}, map[string]int{}
-	again := projector.New()
-	for _, stored := range r.records {
-		e, err := event.Decode(stored.Bytes)
-		if err == nil {
-			err = again.Apply(e)
-		}
-		if err != nil {
-			r.fatalf("P6: %v", err)
-		}
-		switch d := e.Record.Data.(type) {
-		case event.CommandAcceptedData:
-			starts[d.Command]++
-		case event.CommandEndedData:
-			ends[d.Command]++
-		}
+	r.witness.finish()
+	for id, o := range r.outcomes {
+		r.kept(id, o)
 	}
-	for id, n := range starts {
-		if n != 1 || ends[id] != 1 {
-			r.fatalf("P2: %s was accepted %d times and ended %d times", id, n, ends[id])
-		}
-	}
-	if !bytes.Equal(again.Canonical(), s.Canonical()) {
-		r.fatalf("P6: replay differs")
-	}
+	r.replay(s)
 	if r.maxParks > 2 {
 		r.fatalf("P9: %d stubs were parked at once", r.maxParks)
+	}
+}
+
+// kept: what a client was told is still in the journal (P3).
+func (r *rig) kept(id string, o outcome) {
+	if o.seq > 0 && (int(o.seq) > len(r.records) || r.records[o.seq-1].Hash != o.hash) {
+		r.fatalf("P3: %s was answered %s with record %d, which is not there (durable %v)", id, o.Outcome, o.seq, o.durable)
 	}
 }
 
@@ -336,42 +401,17 @@ func (r *rig) expect(service string, phase event.Phase, want event.Want) {
 	}
 }
 
-// rigJournal is the journal in memory.
-type rigJournal struct{ *rig }
-
-func (j rigJournal) Append(batch []event.Encoded) error {
-	j.point()
-	for _, e := range batch {
-		prev := event.Genesis
-		if n := len(j.records); n > 0 {
-			prev = j.records[n-1].Hash
-		}
-		if e.Record.Prev != prev || int(e.Record.Seq) != len(j.records)+1 {
-			j.fatalf("R6: record %d does not follow", e.Record.Seq)
-		}
-		j.records = append(j.records, e)
-		if e.Record.Kind == event.StateBase {
-			j.bases = len(j.records) / 200
-		}
-	}
-	j.point()
-	return nil
-}
-
-func (j rigJournal) Pressure() Pressure { return Pressure{Base: len(j.records)/200 > j.bases} }
-func (j rigJournal) Compact([]byte, event.Seq, string) error {
-	return errors.New("never asked for")
-}
-func (j rigJournal) Undurable() event.JournalGapData { return event.JournalGapData{} }
-func (j rigJournal) Drop([]event.Encoded, []byte, event.Seq, string) error {
-	return errors.New("never asked for")
-}
-func (j rigJournal) NoteInHand(id string) { j.inHand = id }
-func (j rigJournal) ClearInHand()         { j.inHand = "" }
-
 // rigKeeper is the world behind the core's port. It checks that acts come
 // after their records.
 type rigKeeper struct{ *rig }
+
+// once: no engine asks again for what is under way.
+func (k rigKeeper) once(key string) {
+	if k.asked[key] {
+		k.fatalf("R4: %s is asked for while it is under way", key)
+	}
+	k.asked[key] = true
+}
 
 // authorised finds the newest record that allows an act, and holds the act
 // against R1: durable, or kept for 20 ms, or in a degraded time.
@@ -414,6 +454,7 @@ func (k rigKeeper) runHook(p keeper.Park) error {
 		x, ok := d.(event.HookStartedData)
 		return ok && x.Operation == h.Operation
 	})
+	k.once(policy.OperationKey(h.Instance, h.Operation))
 	k.w.Hook(policy.Duty{Service: p.Service, Instance: h.Instance, Operation: h.Operation, Hook: h.Name, Deadline: p.Deadline})
 	k.point()
 	return nil
@@ -427,6 +468,15 @@ func (k rigKeeper) Open(instance string) error {
 		x, ok := d.(event.InstanceStartingData)
 		return ok && x.Instance == instance
 	})
+	for _, e := range slices.Backward(k.records) {
+		if d, ok := e.Record.Data.(event.InstanceRunningData); ok && d.Instance == instance {
+			k.fatalf("R3: the gate of %s is to be opened, and it runs", instance)
+		}
+		if e.Record.Kind == event.InstanceStarting && e.Record.Data.(event.InstanceStartingData).Instance == instance {
+			break
+		}
+	}
+	k.once("open/" + instance)
 	k.w.Open(instance)
 	k.point()
 	return nil
@@ -449,6 +499,7 @@ func (k rigKeeper) Signal(instance, operation string, sig syscall.Signal, scope 
 			return false
 		})
 	}
+	k.once(policy.OperationKey(instance, operation))
 	k.w.Signal(instance, operation, event.SignalName(int(sig)), scope.String())
 	k.point()
 	return nil
@@ -456,6 +507,7 @@ func (k rigKeeper) Signal(instance, operation string, sig syscall.Signal, scope 
 
 func (k rigKeeper) Sweep(instance, operation, _ string) error {
 	k.point()
+	k.once(policy.OperationKey(instance, operation))
 	k.w.Sweep(instance, operation)
 	k.point()
 	return nil
@@ -475,6 +527,9 @@ func (k rigKeeper) Forget(instance string) error {
 
 func (k rigKeeper) Adopt(a keeper.Adopt) error {
 	k.point()
+	if pid, _, alive, _ := k.w.Process(a.Instance); alive && (a.PID != pid || a.StartTime != uint64(pid)) {
+		k.fatalf("R4: %s is to be adopted as pid %d, and it is %d", a.Instance, a.PID, pid)
+	}
 	k.w.Adopt(a.Service, a.Instance)
 	k.point()
 	return nil

@@ -168,6 +168,9 @@ func (c *Core) startParked() {
 		if v.Spec.Output.OnFull == "block" && c.output.dead(name) >= maxUndrained {
 			continue // its next Drained refreshes it (R7)
 		}
+		if c.strangers.keepDown(name) {
+			continue // the end of the last one refreshes it
+		}
 		c.park(v)
 	}
 }
@@ -255,9 +258,11 @@ func (c *Core) effect(e policy.Effect) {
 	case policy.Drop:
 		_ = c.Keeper.Drop(e.Instance)
 	case policy.Forget:
-		_ = c.Keeper.Forget(e.Instance)
+		if _, ok := c.strangers[e.Instance]; !ok { // one is forgotten when its tree has gone
+			_ = c.Keeper.Forget(e.Instance)
+		}
 	case policy.Stranger:
-		_ = c.Keeper.Signal(e.Instance, projector.KillOperation(e.Instance), syscall.SIGKILL, wire.ScopeTree)
+		c.endStranger(e)
 	case policy.Adopt:
 		c.adopt(e)
 	case policy.Use:
@@ -331,6 +336,11 @@ func (c *Core) observe(in policy.Input) {
 	case policy.Exited:
 		delete(c.inFlight, "open/"+in.Instance)
 		delete(c.adopting, in.Instance)
+		if !in.Leftovers {
+			c.strangerGone(in.Instance)
+		}
+	case policy.TreeEmpty:
+		c.strangerGone(in.Instance)
 	case policy.Signaled:
 		delete(c.inFlight, policy.OperationKey(in.Instance, in.Operation))
 	case policy.Swept:

@@ -134,6 +134,7 @@ func (s *State) applyToService(r event.Record) error {
 	if err := v.apply(r, s.Supd.Stopping != nil); err != nil {
 		return err
 	}
+	s.tally(v, r)
 	if _, ok := r.Data.(event.ServiceRemovedData); ok {
 		s.supersedeStarts(v, "the service was removed", nil) // even if it is defined again before it has gone
 	}
@@ -178,9 +179,19 @@ func (s *State) supersedeStarts(v *Service, why string, also func(event.Verb) bo
 	}
 }
 
+// supersedeStops ends the commands that want a service down.
+func (s *State) supersedeStops(v *Service, why string) {
+	for _, id := range slices.Clone(v.Pending) {
+		if c := s.Commands[id]; c.Verb == event.VerbStop {
+			s.resolve(v, c, event.Result{Service: v.Name, Outcome: event.Superseded, Error: why})
+		}
+	}
+}
+
 // forgetService drops a removed service; commands that still wait for it end.
 func (s *State) forgetService(v *Service) {
 	s.settleTargets(v)
 	delete(s.Services, v.Name)
+	delete(s.deaths, v.Name)
 	s.graph = nil
 }

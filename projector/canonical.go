@@ -23,11 +23,13 @@ func (s *State) Canonical() []byte {
 	return b
 }
 
-// Parse reads a canonical state that was true after the record (seq, hash).
-func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
+// Parse reads a canonical or kept state that was true after the record (seq,
+// hash).
+func Parse(text []byte, seq event.Seq, hash string) (*State, error) {
 	s := New()
 	s.Version = 0
-	if err := json.Unmarshal(canonical, s); err != nil {
+	canonical, deaths := CutBase(string(text))
+	if err := json.Unmarshal([]byte(canonical), s); err != nil {
 		return nil, fmt.Errorf("cannot read state: %w", err)
 	}
 	if err := s.migrate(); err != nil {
@@ -46,6 +48,7 @@ func Parse(canonical []byte, seq event.Seq, hash string) (*State, error) {
 		s.ended[e.ID] = e
 	}
 	s.seq, s.hash = seq, hash
+	s.remember(deaths)
 	s.findResolved()
 	return s, nil
 }
@@ -105,7 +108,7 @@ func (s *State) whole() error {
 
 // Base cuts the state into the data of base records (R9).
 func (s *State) Base() []event.StateBaseData {
-	text := s.Canonical()
+	text := s.Kept()
 	if len(text) <= MaxBasePart {
 		return []event.StateBaseData{{Part: 1, Parts: 1, Version: Version, State: text}}
 	}

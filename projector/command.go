@@ -186,6 +186,10 @@ func (v *Service) startResult(c *Command) (event.Result, bool) {
 	} else if v.Phase == event.PhaseRunning && (v.Instance.Run > after || c.Verb == event.VerbStart) {
 		return event.Result{Outcome: event.Done, Instance: v.Instance.ID}, true
 	}
+	// It has done its work, before it was what it is now: no other instance follows.
+	if x := v.LastExit; x != nil && (x.Run > after || c.Configures()) && v.Settled() && v.Want == event.Down && v.WantReason == event.ReasonCompleted {
+		return event.Result{Outcome: event.Done, Instance: x.Instance}, true
+	}
 	if v.Phase == event.PhaseFatal && v.Want == event.Down {
 		return event.Result{Outcome: event.Failed, Error: v.Fatal}, true
 	}

@@ -12,6 +12,10 @@
 // here as a record. So the package reads no clock, draws no chance and does
 // no I/O, and a State must not be shared between goroutines.
 //
+// Beside it a state remembers the last deaths of each service, for people:
+// bases carry them (Kept), no decision reads them, and they are not part of the
+// canonical form.
+//
 // Seq and Hash say which record the state is at. They are not part of the
 // canonical form, so two journals that say the same about services have the
 // same state.

@@ -45,6 +45,7 @@ func (v *Service) applyHookEnded(r event.Record, d event.HookEndedData, shutting
 	case d.Hook == event.HookPostStop:
 		v.PostStop, v.Phase = false, v.restPhase(r.Boot, shuttingDown)
 	case in == nil || in.ID != d.Instance:
+		v.wantedAgain()
 	case d.Hook == event.HookPreStart:
 		in.PreStarted = d.Error == ""
 	case d.Hook == event.HookPreStop && in.Stop != nil:
@@ -78,8 +79,13 @@ func (s *State) applyAcross(v *Service, r event.Record) {
 			s.Supd.Bucket = &Bucket{Tokens: max(0, s.Tokens(r.Mono, r.Boot)-1), Mono: r.Mono, Boot: r.Boot}
 		}
 	case event.ServiceWantedData:
-		if d.Want == event.Down && d.Reason == event.ReasonDependency {
+		if d.Reason != event.ReasonDependency {
+			break
+		}
+		if d.Want == event.Down {
 			s.supersedeStarts(v, "it is stopped because of another service that was started or stopped", configures)
+		} else {
+			s.supersedeStops(v, "it is started because another service needs it")
 		}
 	}
 }

@@ -70,9 +70,7 @@ func (v *Service) applyWanted(r event.Record, d event.ServiceWantedData) {
 	switch {
 	case d.Want == event.Up:
 		v.Completed = false
-		if !v.Busy() && (v.Phase == event.PhaseExited || v.Phase == event.PhaseFatal) {
-			v.Phase, v.Fatal = event.PhaseStopped, ""
-		}
+		v.wantedAgain()
 	case v.Phase == event.PhaseWaiting:
 		v.Phase, v.Waiting, v.NextStart = event.PhaseStopped, nil, nil
 	case d.Reason != event.ReasonCompleted && v.Completed: // what remained up is ended
@@ -80,6 +78,15 @@ func (v *Service) applyWanted(r event.Record, d event.ServiceWantedData) {
 		if !v.Busy() && v.Phase == event.PhaseExited {
 			v.Phase = event.PhaseStopped
 		}
+	}
+}
+
+// wantedAgain has a service that is at an end and wanted be about to start. While
+// a hook of its last instance is still under way it is not, and the end of that
+// comes here.
+func (v *Service) wantedAgain() {
+	if v.Want == event.Up && !v.Busy() && (v.Phase == event.PhaseExited || v.Phase == event.PhaseFatal) {
+		v.Phase, v.Fatal = event.PhaseStopped, ""
 	}
 }
 
@@ -261,7 +268,8 @@ func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now ev
 		}
 	}
 	v.Instance = nil
-	v.Completed = v.Spec.Oneshot() && d.Expected && in.Stop == nil
+	// What was not wanted any more, and was to end later, does not remain.
+	v.Completed = v.Spec.Oneshot() && d.Expected && in.Stop == nil && v.Want == event.Up
 	if v.Phase = v.restPhase(r.Boot, shuttingDown); !d.Leftovers {
 		v.postStop(r.Boot)
 	}

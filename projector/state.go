@@ -29,12 +29,13 @@ type State struct {
 
 	seq      event.Seq
 	hash     string
-	stale    bool              // records are missing: only a base can make the state true again
-	parts    []string          // parts of a base that is being read
-	ended    map[string]*Ended // index of Ended
-	resolved []string          // commands whose targets all have a result
-	rolling  []string          // open commands that do one target after the other, oldest first
-	graph    *event.Graph      // of the services as they are defined; nil: not computed yet
+	stale    bool               // records are missing: only a base can make the state true again
+	parts    []string           // parts of a base that is being read
+	ended    map[string]*Ended  // index of Ended
+	resolved []string           // commands whose targets all have a result
+	rolling  []string           // open commands that do one target after the other, oldest first
+	deaths   map[string][]Death // for people; see Death
+	graph    *event.Graph       // of the services as they are defined; nil: not computed yet
 }
 
 // Supd is what the state knows of supd's own processes.

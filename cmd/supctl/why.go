@@ -43,7 +43,8 @@ func (a *app) historyCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history SERVICE", Short: "Show how a service ended the last times, and why",
 		Long: `Shows the last ends of a service, the oldest first: how, after which time, what
-supd decided then, and what it came from. At most 100 are told.`,
+supd decided then, and what it came from. At most 100 are told, also those whose
+records have left the journal.`,
 		Example: `  supctl history web
   supctl history web -n 5 -o json`,
 		Args:              oneService("history"),

@@ -169,7 +169,11 @@ func (e *engine) applyNow(cmd policy.Command, reply func(event.CommandReply)) er
 		}
 		cmd.Errors = e.errorsOf(problems)
 	}
+	room := e.journal.Stats().RunLogSize / 2 // it is compacted when it is fuller than that
 	err = e.loop.Do(ctx, func(c *executor.Core) error {
+		if r != nil && cmd.Errors == nil {
+			cmd.Errors = e.errorsOf(e.tooMuch(c.State(), r, room))
+		}
 		if r != nil && cmd.Errors == nil {
 			in := r.configure()
 			in.Own = len(changedSettings(e.set, e.set, r.set)) > 0

@@ -61,7 +61,7 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 		if errors.As(err, &hole) {
 			e.log.Error("the state is rebuilt across a hole in the journal", "error", hole)
 			was.broken, hollow = true, true
-			if s, err = projector.Parse(s.Canonical(), hole.After.Seq, hole.After.Hash); err == nil {
+			if s, err = projector.Parse(s.Kept(), hole.After.Seq, hole.After.Hash); err == nil {
 				continue
 			}
 		}
@@ -71,7 +71,7 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 		if hollow && errors.Is(err, projector.ErrImpossible) {
 			// It speaks of something that went with the hole: what it says
 			// is lost as well, what comes after it is not.
-			s, err = projector.Parse(s.Canonical(), r.Record.Seq, r.Hash)
+			s, err = projector.Parse(s.Kept(), r.Record.Seq, r.Hash)
 		}
 		if err != nil {
 			return was, fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
@@ -80,7 +80,7 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 		was.heard = r.Record.Mono
 	}
 	if rec.Source != journal.FromRunLog {
-		if err := (journalPort{j: j}).Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
+		if err := (journalPort{j: j}).Compact(s.Kept(), s.Seq(), s.Hash()); err != nil {
 			return was, err
 		}
 	}

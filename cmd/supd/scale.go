@@ -12,6 +12,7 @@ import (
 	"supd/executor"
 	"supd/executor/policy"
 	"supd/journal/event"
+	"supd/projector"
 )
 
 // standing is what is applied when a command that changes it comes.
@@ -46,6 +47,29 @@ func (e *engine) scaledAtStart(set *config.Set, raw []byte, scale map[string]int
 		return e.resolved(set, raw)
 	}
 	return r
+}
+
+// tooMuch refuses a configuration that changes more at once than the run log has
+// room for: its records are one batch, which is kept whole or not at all (R11).
+func (e *engine) tooMuch(s *projector.State, r *reading, room int64) []config.Problem {
+	changed := map[string]bool{}
+	for _, p := range policy.Plan(s, r.configure()) {
+		changed[p.Service] = p.Action != event.PlanStay
+	}
+	services, size := 0, int64(0)
+	for _, d := range r.services {
+		if changed[d.Name] {
+			services, size = services+1, size+config.RecordSize(d.Spec)
+		}
+	}
+	if size <= room {
+		return nil
+	}
+	return []config.Problem{{
+		File: e.args.Places.Config, Line: 1, Column: 1,
+		Message: fmt.Sprintf("the run log that supd was started with (journal.run_log) is too small for %d services that change at once", services),
+		Hint:    "shut supd down and start it again; with supctl shutdown --keep-services those that run go on",
+	}}
 }
 
 // refusal is why a command is none.

@@ -71,7 +71,7 @@ func startChromium(t testing.TB) *chromium {
 		to.Close()
 		from.Close()
 	})
-	if err := from.SetReadDeadline(time.Now().Add(100 * time.Second)); err != nil {
+	if err := from.SetReadDeadline(time.Now().Add(4 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	var target struct {
@@ -185,7 +185,7 @@ func (c *chromium) eval(script string) string {
 func (c *chromium) want(script, value string) {
 	c.t.Helper()
 	got := ""
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if got = c.eval(script); got == value {
 			return
 		}

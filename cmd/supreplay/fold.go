@@ -96,7 +96,8 @@ func (f *fold) compare(e event.Encoded) {
 		f.text.Write(d.State)
 	}
 	if d.Part == d.Parts && f.snapshot != nil {
-		f.compared(e, f.text.String() == string(f.snapshot))
+		state, _ := projector.CutBase(f.text.String())
+		f.compared(e, state == string(f.snapshot))
 		f.snapshot = nil
 	}
 }

@@ -38,7 +38,7 @@ shows where.`,
 		Args: cobra.NoArgs,
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&file, "output", "o", "", "write this `FILE` (default: stdout)")
+	fl.StringVarP(&file, "out", "o", "", "write this `FILE` (default: stdout)")
 	fl.StringVar(&since, "since", "", "from this `MOMENT` on (see supreplay --help)")
 	fl.StringVar(&until, "until", "", "up to this `MOMENT`")
 	fl.StringVar(&q.service, "service", "", "only about this service; * and ? match")

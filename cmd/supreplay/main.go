@@ -124,7 +124,7 @@ Moments are written as
 	}
 	root.AddCommand(
 		timelineCommand(open, time.Now), whyCommand(open, time.Now), atCommand(open, time.Now), diffCommand(open, time.Now),
-		stepCommand(open, time.Now), htmlCommand(open, time.Now), bundleCommand(open, time.Now), verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
+		stepCommand(open, time.Now), htmlCommand(open, time.Now), bundleCommand(open, time.Now), whatIfCommand(open, time.Now), verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
 		manual.Command(func(err error) error { return &coded{exitcode.Failed, err} }),
 	)
 	return root, func() {

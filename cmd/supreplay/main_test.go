@@ -100,6 +100,13 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv("FINGERPRINT", now)
 			},
+			"recorded": func(ts *testscript.TestScript, _ bool, args []string) { // recorded NAME FOLDER: of the corpus, or quiet
+				records := corpus(t)[args[0]]
+				if args[0] == "quiet" {
+					records = corpus(t)["crash-loop"][:8]
+				}
+				writeJournal(t, ts.MkAbs(args[1]), records, -1)
+			},
 			"page": describePage, // page FILE: what is packed in it
 			"hold": func(ts *testscript.TestScript, _ bool, args []string) { // hold FILE: lock it until the script ends
 				f, err := os.Open(ts.MkAbs(args[0]))

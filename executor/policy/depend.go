@@ -162,6 +162,7 @@ func (tx *Tx) converge() {
 	for name := range tx.Touched {
 		add(name)
 	}
+	tx.untied(todo, tx.Records)
 	tx.roll()
 	for from := 0; ; {
 		for _, name := range slices.Sorted(maps.Keys(todo)) {
@@ -172,14 +173,31 @@ func (tx *Tx) converge() {
 		tx.endResolved()
 		tx.roll()
 		clear(todo)
-		for _, e := range tx.Records[max(from, tx.settledTo):] {
+		fresh := tx.Records[max(from, tx.settledTo):]
+		for _, e := range fresh {
 			if e.Record.Subject != "" {
 				add(e.Record.Subject)
 			}
 		}
+		tx.untied(todo, fresh)
 		from, tx.settledTo = len(tx.Records), len(tx.Records)
 		if len(todo) == 0 {
 			return
+		}
+	}
+}
+
+// untied adds all who wait to start or to end if a service was defined or has
+// gone: what tied them to it, and made them its neighbours, may have gone as well.
+func (tx *Tx) untied(todo map[string]bool, records []event.Encoded) {
+	if !slices.ContainsFunc(records, func(e event.Encoded) bool {
+		return e.Record.Kind == event.ServiceDefined || e.Record.Subject != "" && tx.State.Services[e.Record.Subject] == nil
+	}) {
+		return
+	}
+	for name, v := range tx.State.Services {
+		if v.Waiting != nil || v.Instance != nil && v.Instance.Stop == nil && ending(tx.State, v) {
+			todo[name] = true
 		}
 	}
 }

@@ -53,6 +53,12 @@
 // stable only if it was good for longer than finding out takes, so that a
 // service that is never healthy does not restart without a pause for ever.
 //
+// A start that the machine has no resources for (EAGAIN, ENOMEM, ENFILE, EMFILE
+// before there was an instance) says nothing about the service: it is put off
+// for a second at most, again and again, and uses up no retry. KILL that nobody
+// answers makes an instance stuck as well as KILL that does not end it, so that
+// nothing waits for it for ever.
+//
 // Hooks are authorised by hook.started, run under an operation's name at most
 // once (R4), and never overlap in one service. The gate opens after pre_start;
 // the signal of a stop goes after pre_stop, and its time begins with it; no

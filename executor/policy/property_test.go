@@ -197,7 +197,7 @@ func (h *history) tell() {
 	}
 	i := rapid.IntRange(0, len(q)-1).Draw(h.t, "turn")
 	for j := range i { // never before an older one of the same instance
-		if instanceOf(q[j]) == instanceOf(q[i]) {
+		if policytest.InstanceOf(q[j]) == policytest.InstanceOf(q[i]) {
 			i = j
 			break
 		}
@@ -209,40 +209,6 @@ func (h *history) tell() {
 	if rapid.IntRange(0, 5).Draw(h.t, "twice") == 0 {
 		h.decide(in)
 	}
-}
-
-func instanceOf(in policy.Input) string {
-	switch in := in.(type) {
-	case policy.Parked:
-		return in.Instance
-	case policy.ParkFailed:
-		return in.Instance
-	case policy.ParkEnded:
-		return in.Instance
-	case policy.Executed:
-		return in.Instance
-	case policy.ExecFailed:
-		return in.Instance
-	case policy.Exited:
-		return in.Instance
-	case policy.Signaled:
-		return in.Instance
-	case policy.Swept:
-		return in.Instance
-	case policy.TreeEmpty:
-		return in.Instance
-	case policy.Adopted:
-		return in.Instance
-	case policy.Lost:
-		return in.Instance
-	case policy.Forgotten:
-		return in.Instance
-	case policy.Ready:
-		return in.Instance
-	case policy.HookEnded:
-		return in.Instance
-	}
-	return ""
 }
 
 func (h *history) command() {

@@ -24,7 +24,7 @@ import (
 //	6    live                          gone                         instance.exited, unknown; its tree is swept
 //	7    live or tree, another boot    cannot exist                 instance.exited, unknown; swept
 //	8    nothing                       stub at its gate             gate closed: it never was an instance
-//	9    nothing                       process with our tag         ended: no record authorised it
+//	9    nothing                       process, or a tree's rest    ended: no record authorised it
 //	10   a signal perhaps sent         the keeper that knew is gone instance.signaled unknown; the deadline escalates
 //	11   command accepted, not ended   —                            goes on by its wants
 //	12   tree being ended              ended, status kept           duty sweeps it
@@ -155,9 +155,13 @@ func (tx *Tx) settle(in Settle) {
 		}
 		tx.killAnew(v)
 	}
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		tx.resumeService(tx.State.Services[name])
+	}
 	tx.endResolved()
 	for _, c := range tx.openCommands() {
 		tx.settled(rowCommand, "", "", "command "+c.ID+" not ended", "goes on")
+		tx.resume(c)
 	}
 }
 
@@ -232,7 +236,7 @@ func (tx *Tx) settleUnrecorded(f Found) {
 	case f.GateClosed:
 		tx.settled(rowParkedStub, f.Service, f.Instance, foundUnrecorded, "close its gate")
 		tx.act(Drop{f.Instance})
-	case f.Exited != nil:
+	case f.Exited != nil && !(f.Exited.Leftovers && !f.TreeEmpty && unheardOf(v, f.Instance)):
 		tx.act(Forget{f.Instance}) // its exit is recorded
 	default:
 		tx.settled(rowStranger, f.Service, f.Instance, foundUnrecorded, "end it")
@@ -285,6 +289,13 @@ func (tx *Tx) strangerEnded(in Ended) {
 		service = in.Service
 	}
 	tx.settled(rowStranger, service, in.Instance, in.Found, "ended")
+}
+
+// unheardOf tells an instance that is newer than all the state knows of its
+// service: ids grow with time. The records of its life are lost, its leftovers
+// are nobody's. What an older one left behind was left on purpose.
+func unheardOf(v *projector.Service, instance string) bool {
+	return v == nil || (v.Instance == nil || v.Instance.ID < instance) && (v.LastExit == nil || v.LastExit.Instance < instance)
 }
 
 // settleReboot ends what another boot has taken with it.

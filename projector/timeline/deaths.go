@@ -1,10 +1,10 @@
 package timeline
 
 import (
-	"fmt"
 	"time"
 
 	"supd/journal/event"
+	"supd/projector"
 )
 
 // Death is how one instance of a service ended, and what followed.
@@ -41,23 +41,64 @@ func (s *Story) tally(r event.Record) {
 			s.deaths = append(s.deaths[:0], s.deaths[1:]...)
 		}
 		s.deaths = append(s.deaths, death)
-	case event.RestartScheduledData:
-		if d.Shortage {
-			break // no decision on the death, whose own came before
-		}
-		s.then(fmt.Sprintf("retry %d in %s", d.Retry, span(d.Delay)))
-	case event.ServiceFatalData:
-		s.then("gave up: " + d.Reason)
-	case event.ServiceWantedData:
-		if d.Want == event.Down {
-			s.then("stays down: " + d.Reason)
+	default:
+		if n := len(s.deaths); n > 0 && s.deaths[n-1].Then == "" {
+			s.deaths[n-1].Then = projector.AfterDeath(d)
 		}
 	}
 }
 
-// then notes what was decided after the last death.
-func (s *Story) then(what string) {
-	if n := len(s.deaths); n > 0 && s.deaths[n-1].Then == "" {
-		s.deaths[n-1].Then = what
+// recall takes the deaths out of the first base that is whole: those before the
+// oldest record have left nothing else in the journal.
+func (s *Story) recall(r event.Record, d event.StateBaseData) {
+	if s.recalled {
+		return
 	}
+	if d.Part == 1 {
+		s.base.Reset()
+	}
+	s.base.WriteString(d.Chunk)
+	if d.Chunk == "" {
+		s.base.Write(d.State)
+	}
+	if d.Part < d.Parts {
+		return
+	}
+	s.recalled = true
+	_, all := projector.CutBase(s.base.String())
+	s.base.Reset()
+	var old []Death
+	for _, d := range all[s.service] {
+		if d.Seq < s.first {
+			old = append(old, recalled(d, r.Time.Location()))
+		}
+	}
+	s.deaths = append(old, s.deaths...)
+	s.deaths = s.deaths[max(0, len(s.deaths)-MaxDeaths):]
+}
+
+// recalled is what is known of a death without its records.
+func recalled(d projector.Death, zone *time.Location) Death {
+	death := Death{
+		Seq: d.Seq, Time: time.UnixMilli(d.At).In(zone), Run: d.Run, Exit: exit(d.Code, d.Signal), Expected: d.Expected,
+		Uptime: d.Uptime, MaxRSS: d.MaxRSS, Then: d.Then,
+	}
+	switch {
+	case d.Why == event.ReasonExec:
+		death.Root, death.Why = RootExec, "it could not be executed"
+	case d.Why == event.ReasonCommand || d.Why == event.ReasonRestart:
+		death.Root, death.Why = RootCommand, "somebody asked for it"
+	case d.Why != "":
+		death.Root, death.Why = stopRoot(d.Why), "it was told to end, by reason of "+d.Why
+	case d.OOM:
+		death.Root, death.Why = RootOutOfMemory, "it ended: "+death.Exit+", out of memory"
+	case d.Signal != nil:
+		death.Root, death.Why = RootSignal, "it ended: "+death.Exit
+	case d.Code != nil:
+		death.Root, death.Why = RootExit, "it ended: "+death.Exit
+	default:
+		death.Root, death.Why = RootUnknown, "it ended while nobody watched"
+	}
+	death.Why = clean(death.Why) + " (its records have left the journal)"
+	return death
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"supd/journal/event"
+	"supd/projector"
 )
 
 // Story takes records in their order and explains one service: why it is as
@@ -30,6 +31,8 @@ type Story struct {
 	deaths    []Death
 	first     event.Seq
 	described bool // any record about the service was seen
+	recalled  bool // a base was read
+	base      strings.Builder
 }
 
 // told is a record, and what led to it where its own cause does not say.
@@ -49,7 +52,7 @@ type trace struct{ starting, failed, signaled, settled, health, hook string }
 // Bounds of a story's memory.
 const (
 	// MaxDeaths is how many ends of a service are remembered.
-	MaxDeaths = 100
+	MaxDeaths = projector.MaxDeaths
 	recently  = 4096  // records that whatever comes next may name as its cause
 	forgetAt  = 16384 // records more than were kept the last time
 )
@@ -69,6 +72,9 @@ func (s *Story) Add(r event.Record) {
 		s.first = r.Seq
 	}
 	s.described = s.described || r.Subject == s.service
+	if d, ok := r.Data.(event.StateBaseData); ok {
+		s.recall(r, d)
+	}
 	if !tells(r.Kind) {
 		return
 	}

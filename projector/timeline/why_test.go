@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"supd/journal/event"
+	"supd/projector"
 )
 
 // teller writes a history by hand, as the policy would: each record with the
@@ -283,5 +284,43 @@ func TestDeaths(t *testing.T) {
 	var b strings.Builder
 	if err := WriteDeaths(&b, deaths, time.UTC); err != nil || strings.Count(b.String(), "\n") != MaxDeaths+1 {
 		t.Error(err, b.String())
+	}
+}
+
+// Where the journal has rolled over, a base tells of the deaths before it; those
+// that are in the records too are told once.
+func TestDeathsOfABase(t *testing.T) {
+	w := newTeller("web", "")
+	w.seq = 500
+	w.code("web", w.start("web", 8, ""), "", 1) // records 501, 502
+	segv := "SIGSEGV"
+	code := 3
+	kept := map[string][]projector.Death{
+		"web": {
+			{Seq: 400, At: 1e12, Run: 6, Code: &code, Uptime: 5e9, Why: event.ReasonHealth, Then: "retry 1 in 0s"},
+			{Seq: 450, At: 1e12, Run: 7, Signal: &segv, Uptime: 5e9, Then: "retry 2 in 500ms"},
+			{Seq: 502, At: 1e12, Run: 8, Code: &code},
+		},
+		"db": {{Seq: 401, Run: 1}},
+	}
+	b, err := event.Marshal(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `{"deaths":` + string(b) + `,"version":2}`
+	w.write("", "", event.StateBaseData{Part: 1, Parts: 2, Chunk: text[:100]})
+	w.write("", "", event.StateBaseData{Part: 2, Parts: 2, Chunk: text[100:]})
+	w.write("", "", event.StateBaseData{Part: 1, Parts: 1, State: []byte(text)}) // of the first only
+	w.code("web", w.start("web", 9, ""), "", 2)
+	var runs []string
+	for _, d := range w.story.Deaths() {
+		runs = append(runs, fmt.Sprintf("%d %s %s", d.Run, d.Root, d.Exit))
+	}
+	want := "6 health exit code 3, 7 signal signal SIGSEGV, 8 exit exit code 1, 9 exit exit code 2"
+	if got := strings.Join(runs, ", "); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if old := w.story.Deaths()[0]; !strings.Contains(old.Why, "left the journal") || old.Then != "retry 1 in 0s" || old.Time.UnixMilli() != 1e12 {
+		t.Errorf("%+v", old)
 	}
 }

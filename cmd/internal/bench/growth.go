@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -152,5 +153,29 @@ func oneStart(bin string, n int) (took time.Duration, err error) {
 	if err := s.answers(s.started); err != nil {
 		return 0, err
 	}
-	return time.Duration(now() - s.started), nil
+	took = time.Duration(now() - s.started)
+	return took, s.wentOnFrom(n)
+}
+
+// wentOnFrom checks that supd took the journal for its own: a start that sets it
+// aside is quick and no measure of anything. Its first record can be read once
+// it is durable.
+func (s *supd) wentOnFrom(n int) error {
+	var record struct{ Seq int }
+	for deadline := time.Now().Add(s.patient); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		out, err := s.supctl("events", "--kind", "engine.started", "-n", "1", "-o", "json")
+		if err != nil {
+			return err
+		}
+		if len(out) == 0 {
+			continue // the journal is being opened
+		}
+		if err := json.Unmarshal(out, &record); err != nil {
+			return err
+		}
+		if record.Seq > n {
+			return nil
+		}
+	}
+	return fmt.Errorf("supd did not go on from a journal of %d records: its engine began with record %d", n, record.Seq)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 )
 
 // series is one quantity over sizes that grow.
@@ -30,6 +31,7 @@ func plot(all []series) []byte {
 	rows := (len(all) + 2) / 3
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", 3*panelWidth, rows*panelHeight)
 	b.WriteString(`<rect width="100%" height="100%" fill="white"/>` + "\n")
+	all = slices.DeleteFunc(all, func(s series) bool { return len(s.points) == 0 })
 	for i, s := range all {
 		fmt.Fprintf(&b, `<g transform="translate(%d %d)">`+"\n", i%3*panelWidth, i/3*panelHeight)
 		panel(&b, s)

@@ -61,7 +61,7 @@ func builtin(h Host) *Set {
 		Files:    []event.ConfigFile{},
 		Supd:     Supd{Node: nodeName(h.Hostname), LogLevel: "info", LogFormat: "auto", Console: "auto"},
 		Control:  Control{Mode: 0o660},
-		Journal:  Journal{Sync: "always", MaxRecords: 1_000_000, MaxSize: 1 << 30, RunLog: 16 << 20, Inbox: 1024},
+		Journal:  Journal{Sync: "always", MaxRecords: 1_000_000, MaxSize: 1 << 30, RunLog: runLogDefault, Inbox: 1024},
 		Output:   Output{MaxTotal: 4 << 30},
 		Start:    Start{Concurrency: max(2, h.CPUs), Burst: 100},
 		Services: []Service{},

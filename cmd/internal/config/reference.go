@@ -46,7 +46,7 @@ var reference = []Entry{
 	{Key: "journal.sync", Type: "always or interval", Default: `"always"`, Change: RestartsSupd, Text: "interval syncs every 200 ms instead of each time, and gives up what a loss of power takes."},
 	{Key: "journal.max_records", Type: "integer", Default: "1000000", Change: RestartsSupd, Text: "How many records are kept. The oldest leave when a later record holds the whole state."},
 	{Key: "journal.max_size", Type: "size", Default: `"1GiB"`, Change: RestartsSupd, Text: "How much disk they take."},
-	{Key: "journal.run_log", Type: "size", Default: `"16MiB"`, Change: RestartsSupd, Text: "The size of the log in memory that holds what is not yet on disk."},
+	{Key: "journal.run_log", Type: "size", Default: "16MiB, more for 1500 services and up", Change: RestartsSupd, Text: "The size of the log in memory that holds what is not yet on disk. It must hold the records of a whole configuration."},
 	{Key: "journal.inbox", Type: "integer", Default: "1024", Change: RestartsSupd, Text: "How many commands may wait. Beyond it supd answers busy, and supctl ends with exit code 75."},
 
 	{Key: "output.directory", Type: "path", Default: "STATE/output", Change: RestartsSupd, Text: "Where the output of services is kept."},

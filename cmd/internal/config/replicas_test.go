@@ -82,3 +82,21 @@ func TestCountsThatCannotBe(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRunLogHoldsAll: a configuration is one batch of records, so the run log
+// grows with it, and one that is given must have room.
+func TestRunLogHoldsAll(t *testing.T) {
+	for n, want := range map[int]int64{10: 16 << 20, 1000: 16 << 20, 5000: 64 << 20} {
+		if got := mustLoad(t, fmt.Sprintf("[service.web]\ncount=%d\ncommand='app'", n)).Journal.RunLog; got != want {
+			t.Errorf("%d services: %d MiB, want %d", n, got>>20, want>>20)
+		}
+	}
+	text := "[journal]\nrun_log = \"4MiB\"\n[service.web]\ncommand='app'\ncount="
+	if set, problems := loadText(text + "500"); set == nil {
+		t.Error(problems)
+	}
+	_, problems := loadText(text + "1000")
+	if len(problems) != 1 || problems[0].Line != 2 || !strings.Contains(problems[0].Message, "too small for 1000 services: it must have 6 MiB at least") {
+		t.Error(problems)
+	}
+}

@@ -142,7 +142,7 @@ func TestGraphOfServices(t *testing.T) {
 		t.Errorf("web: %s", why)
 	}
 	touch(t, r, "go-api")
-	r.Supctl("start", "web").OK() // it is started already: both return when it runs
+	r.Supctl("start", "web").OK()                                             // it is started already: both return when it runs
 	stop := strings.TrimSpace(r.Supctl("stop", "data", "--no-wait").OK().Out) // a group
 	untilPhases(r, event.PhaseStopping, "web")
 	if why := reason(r, "db"); why != "it ends when those that depend on it are gone" {

@@ -33,11 +33,12 @@ function dress() {
   const style = getComputedStyle(document.documentElement);
   for (const name of ['back', 'fore', 'soft', 'line', 'tint', 'accent']) theme[name] = style.getPropertyValue('--' + name).trim();
   fills = new Map();
+  stamps = [];
   invalidate();
 }
 
 // fill is the colour of a look, with its texture.
-function fill(look, alone) {
+function fill(look) {
   if (fills.has(look)) return fills.get(look);
   const colour = dark ? look.dark : look.light;
   let made = colour;
@@ -74,6 +75,7 @@ function resize() {
   canvas.width = Math.round(view.width * scale);
   canvas.height = Math.round(view.height * scale);
   pen.setTransform(scale, 0, 0, scale, 0, 0);
+  stamps = [];
   scroll(0);
   invalidate();
 }
@@ -100,7 +102,12 @@ function draw() {
   pen.clip();
   for (let i = begin; i < end; i++) bars(data.bars[view.lanes[i]], AXIS + i * LANE - view.top);
   deaths();
+  counts = [];
   for (let i = begin; i < end; i++) laneMarks(view.lanes[i], AXIS + i * LANE - view.top);
+  pen.font = '9px system-ui, sans-serif';
+  pen.fillStyle = theme.fore;
+  for (const [text, px, py] of counts) pen.fillText(text, px, py);
+  pen.font = '12px system-ui, sans-serif';
   pen.restore();
   pen.fillStyle = theme.fore;
   for (let i = begin; i < end; i++) pen.fillText(fit(data.names[view.lanes[i]]), 8, AXIS + i * LANE - view.top + LANE / 2);
@@ -193,19 +200,29 @@ function deaths() {
   pen.setLineDash([]);
 }
 
+// A mark is drawn once and then stamped: there may be thousands in a frame.
+const STAMP = 20;
+let stamps = [], counts = [];
+
+function stamp(m) {
+  if (stamps[m]) return stamps[m];
+  const scale = Math.min(window.devicePixelRatio || 1, 3), made = document.createElement('canvas');
+  made.width = made.height = Math.round(STAMP * scale);
+  const p = made.getContext('2d');
+  p.scale(scale, scale);
+  shape(p, m, STAMP / 2, STAMP / 2);
+  return stamps[m] = made;
+}
+
 function laneMarks(lane, y) {
   for (let m = 1; m < MARKS.length; m++) {
     const marks = data.laneMarks[lane][m];
     if (!marks.t.length) continue;
     clusters(marks, (i, next) => {
       const px = (x(marks.t[i]) + x(marks.t[next - 1])) / 2;
-      shape(pen, m, px, y + LANE / 2);
-      if (next - i > 1 && next - i < 1000) {
-        pen.font = '9px system-ui, sans-serif';
-        pen.fillStyle = theme.fore;
-        pen.fillText(String(next - i), px + 5, y + 6);
-        pen.font = '12px system-ui, sans-serif';
-      }
+      const s = stamp(m);
+      pen.drawImage(s, px - STAMP / 2, y + (LANE - STAMP) / 2, STAMP, STAMP);
+      if (next - i > 1 && next - i < 1000) counts.push([String(next - i), px + 5, y + 6]);
     });
   }
   const row = view.chosen;

@@ -59,7 +59,7 @@ func (w *World) NewKeeper() {
 	w.Keeper++
 	w.slots, w.Queue, w.hooks = map[string]*slot{}, nil, map[string]policy.HookEnded{}
 	for _, p := range w.processes {
-		p.gate = false
+		p.gate = false // at end of file its stub ends, and nobody sees how
 	}
 }
 
@@ -67,8 +67,9 @@ func (w *World) NewKeeper() {
 func (w *World) Reboot() {
 	w.NewKeeper()
 	for _, p := range w.processes {
-		p.running, p.tree = false, false
+		p.running, p.tree, p.dying = false, false, false
 	}
+	w.laters = nil
 	w.boot()
 	w.Now.Mono = int64(w.boots)
 }

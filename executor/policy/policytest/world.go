@@ -23,6 +23,10 @@ type Behaviour struct {
 	NeverReady   bool // it never says that it is ready
 	HookCode     int  // what its hooks exit with
 	HookSilent   bool // nobody tells how they end
+
+	DiesIn   time.Duration // from the end of the main process to the proof of it
+	LivesFor time.Duration // then it ends by itself; 0: it does not
+	ExitCode int           // with this
 }
 
 // process is an instance's main process and the rest of its tree.
@@ -32,6 +36,9 @@ type process struct {
 	boot              string
 	gate, running     bool // running: its program was executed and it lives
 	tree              bool // members other than the main process live
+	dying             bool // it ends, and is not dead yet
+	killed            bool // KILL was sent, whatever came of it
+	ended             *policy.Exited
 	behaviour         Behaviour
 }
 
@@ -71,6 +78,7 @@ type World struct {
 	opened    map[string]int
 	hooks     map[string]policy.HookEnded // what the current keeper knows, by operation
 	hooked    map[string]int              // runs by operation, across keepers
+	laters    []later
 	pids      int
 	boots     int
 }
@@ -87,12 +95,6 @@ func New() *World {
 func (w *World) boot() {
 	w.boots++
 	w.Now.Boot = fmt.Sprintf("boot-%d", w.boots)
-}
-
-// Advance lets time pass.
-func (w *World) Advance(d time.Duration) {
-	w.Now.Mono += int64(d)
-	w.Now.Wall = w.Now.Wall.Add(d)
 }
 
 func (w *World) violated(format string, args ...any) {
@@ -143,8 +145,7 @@ func (w *World) Open(instance string) {
 		}
 		s.execFailed = &f
 		w.tell(f)
-		p.running = true
-		w.end(p, policy.Exited{Code: 127})
+		w.dead(p, policy.Exited{Code: 127})
 		return
 	}
 	w.oneInstance(p)
@@ -154,6 +155,7 @@ func (w *World) Open(instance string) {
 	if w.Awaits != nil && w.Awaits(p.service) && !p.behaviour.NeverReady {
 		w.tell(policy.Ready{Service: p.service, Instance: instance, By: "notify"})
 	}
+	w.live(p)
 	if w.Oneshot != nil && w.Oneshot(p.service) {
 		w.end(p, policy.Exited{Code: p.behaviour.HookCode})
 	}
@@ -239,10 +241,14 @@ func (w *World) Forget(instance string) {
 
 // end ends a main process.
 func (w *World) end(p *process, x policy.Exited) {
-	if !p.alive() {
-		return
+	if p.alive() && !w.die(p, x) {
+		w.dead(p, x)
 	}
-	p.gate, p.running = false, false
+}
+
+// dead is the proven death of a main process.
+func (w *World) dead(p *process, x policy.Exited) {
+	p.gate, p.running, p.ended = false, false, &x
 	x.Service, x.Instance, x.Leftovers = p.service, p.instance, p.tree
 	if p.tree {
 		x.Left = 1
@@ -260,7 +266,7 @@ func (w *World) end(p *process, x policy.Exited) {
 // Exit ends a service's running program by itself, with a code.
 func (w *World) Exit(service string, code int) bool {
 	for _, p := range w.sorted() {
-		if p.service == service && p.running && !p.behaviour.Unkillable {
+		if p.service == service && p.running && !p.behaviour.Unkillable && !p.dying {
 			w.end(p, policy.Exited{Code: code})
 			return true
 		}
@@ -272,7 +278,7 @@ func (w *World) Exit(service string, code int) bool {
 func (w *World) Release() {
 	for _, p := range w.sorted() {
 		p.behaviour.Unkillable, p.behaviour.SweepsInVain = false, 0
-		if w.sent[p.instance+projector.KillOperation(p.instance)] > 0 {
+		if p.killed {
 			w.end(p, policy.Exited{Signal: event.Kill})
 		}
 	}
@@ -328,6 +334,7 @@ func (w *World) Signal(instance, operation, signal, scope string) {
 
 func (w *World) deliver(p *process, signal string, whole, harmless bool) {
 	kill := signal == event.Kill
+	p.killed = p.killed || kill
 	if whole && p.tree && (kill || !p.behaviour.Stubborn) {
 		w.treeGone(p)
 	}
@@ -349,8 +356,8 @@ func (w *World) Sweep(instance, operation string) {
 		p.behaviour.SweepsInVain--
 		swept.Survived = 1
 	case p.tree:
-		p.tree = false
 		swept.Killed = []event.Process{{PID: p.pid + 1000, Comm: "child"}}
+		defer w.treeGone(p) // told after the sweep
 	}
 	w.tell(swept)
 }

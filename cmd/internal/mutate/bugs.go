@@ -1,0 +1,136 @@
+package main
+
+// bug is a mistake that somebody could make, and the promise it breaks.
+type bug struct {
+	name, promise string
+	file          string // from the root of the module
+	before, after string // the text that is replaced, and by what
+}
+
+// bugs are spread over policy, recovery, loop and projector. A bug that the
+// simulation does not find is a hole in its checkers, not in this list.
+var bugs = []bug{
+	// policy
+	{
+		"starts beside a live instance", "P1", "executor/policy/depend.go",
+		`if v.Want != event.Up || v.Removed || v.Busy() || s.Supd.Stopping != nil`,
+		`if v.Want != event.Up || v.Removed || v.Tree != nil || s.Supd.Stopping != nil`,
+	},
+	{
+		"a stub told again is let go", "P1", "executor/policy/decide.go",
+		`if _, i := tx.instance(in.Service, in.Instance); i != nil {`,
+		`if false {`,
+	},
+	{
+		"a stub of the old configuration", "R11", "executor/policy/decide.go",
+		` || v.Digest != in.SpecDigest {`, ` {`,
+	},
+	{
+		"a stop that never escalates", "P2", "executor/policy/duty.go",
+		`case now.Mono >= o.Deadline.Mono:`, `case now.Mono >= o.Deadline.Mono && o.Signal == event.Kill:`,
+	},
+	{
+		"retries are not counted", "P9", "projector/service.go",
+		`v.Phase, v.Retries = event.PhaseBackoff, d.Retry`, `v.Phase = event.PhaseBackoff`,
+	},
+	{
+		"a contradicted want stays open", "P2", "projector/command.go",
+		`if c.Verb == event.VerbStop && up(by.Verb) || up(c.Verb) && by.Verb == event.VerbStop {`,
+		`if up(c.Verb) && by.Verb == event.VerbStop {`,
+	},
+	{
+		"does not wait for what it requires", "", "executor/policy/depend.go",
+		`return mayStart(s, v, now) && needs(s, v).met() && granted(s, v, now)`,
+		`return mayStart(s, v, now) && granted(s, v, now)`,
+	},
+	{
+		"the same id runs again", "P2", "executor/policy/command.go",
+		`if tx.knownCommand(req.ID, contentOf(in), in.Actor) {`,
+		`if tx.State.Commands[req.ID] != nil && tx.knownCommand(req.ID, contentOf(in), in.Actor) {`,
+	},
+	{
+		"an id with other content is taken", "P2", "executor/policy/command.go",
+		`case known != content:`, `case false:`,
+	},
+	{
+		"leftovers are forgotten", "P1", "executor/policy/exit.go",
+		`case !in.Leftovers:`, `case true:`,
+	},
+	// recovery
+	{
+		"an opened gate is opened again", "R3", "executor/policy/duty.go",
+		`if i.Running == nil && i.ExecFailed == nil && !i.Adopted && ready {`,
+		`if i.ExecFailed == nil && !i.Adopted && ready {`,
+	},
+	{
+		"an exit nobody heard is swallowed", "P3", "executor/policy/recovery.go",
+		"		tx.exited(*f.Exited)\n", "",
+	},
+	{
+		"a stranger is left alone", "P1", "executor/policy/recovery.go",
+		"		tx.act(Stranger{f.Service, f.Instance})\n", "",
+	},
+	{
+		"a stranger counts as dead", "P1", "executor/work.go",
+		`if c.strangers.keepDown(name) {`, `if false {`,
+	},
+	{
+		"an adopted one is signalled again", "R4", "executor/policy/recovery.go",
+		`if o := i.Stop; o != nil && o.Seq < tx.State.Supd.Since && !o.Signaled`,
+		`if o := i.Stop; o != nil && o.Seq > tx.State.Supd.Since && !o.Signaled`,
+	},
+	{
+		"a reboot is not noticed", "P1", "executor/policy/recovery.go",
+		"			tx.settleReboot(v)\n", "",
+	},
+	{
+		"half a batch is left so", "P2", "executor/policy/recovery.go",
+		"		tx.resume(c)\n", "",
+	},
+	{
+		"half a respawn is left so", "P3", "executor/policy/recovery.go",
+		"		tx.resumeService(tx.State.Services[name])\n", "		_ = name\n",
+	},
+	// loop
+	{
+		"acts before the commit", "R1", "executor/work.go",
+		`c.hold(d.After, ActGrace, true, func(bool) { c.perform(d) })`, `c.perform(d)`,
+	},
+	{
+		"what is held is not held", "R1", "executor/hold.go",
+		"	if after <= c.durable {\n		do(true)", "	if true {\n		do(true)",
+	},
+	{
+		"waits for the disk", "P5", "executor/hold.go",
+		`if h.until <= c.now.Mono {`, `if h.until <= c.now.Mono && !(h.act && h.after > c.durable) {`,
+	},
+	{
+		"what is under way is forgotten", "R4", "executor/work.go",
+		"	c.inFlight[d.Key()] = true\n", "",
+	},
+	{
+		"acts before recovery is over", "R5", "executor/work.go",
+		`if v == nil || !c.settled {`, `if v == nil {`,
+	},
+	{
+		"a gap is not followed by a base", "P6", "executor/core.go",
+		"	policy.Decide(tx, policy.Base{})\n", "",
+	},
+	// projector
+	{
+		"a dead instance stays", "P1", "projector/service.go",
+		"	v.Instance = nil\n	// What", "	// What",
+	},
+	{
+		"the want is not in the base", "P6", "projector/state.go",
+		"`json:\"want\"`", "`json:\"-\"`",
+	},
+	{
+		"a base forgets the ended ids", "P2", "projector/canonical.go",
+		"		s.ended[e.ID] = e\n", "		_ = e\n",
+	},
+	{
+		"state that is in no record", "P6", "projector/service.go",
+		"	v.Instance = &Instance{\n", "	v.Restarts += len(v.Pending) * 0\n	v.Definition += event.Seq(min(1, len(v.Name)*cap(v.Pending)%7))\n	v.Instance = &Instance{\n",
+	},
+}

@@ -1,0 +1,233 @@
+package executor
+
+import (
+	"bytes"
+	"slices"
+
+	"supd/journal/event"
+	"supd/projector"
+)
+
+// memory is the journal of a rig: the run log, which survives engines, and
+// JOURNAL, which survives the machine. The records are all that were ever
+// decided and not lost; a record's number is its place.
+type memory struct {
+	rig     *rig
+	records []event.Encoded
+	durable event.Seq // known to be in JOURNAL
+	stored  event.Seq // in JOURNAL: ahead of durable while a publish is in doubt (R6)
+	hang    bool      // the disk takes nothing
+	// snapshot is where the run log starts; nil: at the first record.
+	snapshot *snapshot
+	missing  []event.JournalGapData // what JOURNAL will never get (R10)
+	bases    int
+	// How often the journal asks, by records; 0: every 200, and never.
+	everyBase, everyCompact, full int
+	// publishing, if not nil, says how a publish of all up to last ends.
+	publishing func(last event.Seq) (stored, durable event.Seq)
+	// direct folds records as they were made instead of reading their bytes. All
+	// bytes are read in the end.
+	direct bool
+}
+
+type snapshot struct {
+	state []byte
+	seq   event.Seq
+	hash  string
+}
+
+// publish moves what is kept to JOURNAL; false if there is nothing to tell.
+func (m *memory) publish() bool {
+	last := event.Seq(len(m.records))
+	if m.hang || m.durable >= last {
+		return false
+	}
+	m.stored, m.durable = last, last
+	if m.publishing != nil {
+		m.stored, m.durable = m.publishing(last)
+	}
+	return true
+}
+
+// lost tells that a record is in no JOURNAL.
+func (m *memory) lost(seq event.Seq) bool {
+	return slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool { return g.First <= seq && seq <= g.Last })
+}
+
+// cut loses all records behind the first so many; the run log is gone.
+func (m *memory) cut(kept event.Seq) {
+	for i, g := range m.missing {
+		if kept < g.Last+1 { // its gap record is not there
+			kept, m.missing = min(kept, g.First-1), m.missing[:i]
+			break
+		}
+	}
+	m.records, m.snapshot = m.records[:kept:kept], nil
+	m.stored, m.durable = kept, kept
+	m.bases = min(m.bases, int(kept))
+}
+
+// fold is what an engine begins with: the run log, or JOURNAL from its newest
+// base on (R2).
+func (m *memory) fold() (*projector.State, error) {
+	if p := m.snapshot; p != nil {
+		s, err := projector.Parse(p.state, p.seq, p.hash)
+		return s, m.foldOn(s, err, p.seq, m.direct)
+	}
+	if m.direct {
+		for _, e := range slices.Backward(m.records) {
+			if e.Record.Kind == event.StateBase {
+				s, err := projector.FromBase([]event.Encoded{e})
+				return s, m.foldOn(s, err, e.Record.Seq, true)
+			}
+		}
+	}
+	s := projector.New()
+	return s, m.foldOn(s, nil, 0, m.direct)
+}
+
+func (m *memory) foldOn(s *projector.State, err error, from event.Seq, direct bool) error {
+	for _, e := range m.records[from:] {
+		if err != nil {
+			return err
+		}
+		if m.lost(e.Record.Seq) {
+			continue
+		}
+		if !direct {
+			if e, err = event.Decode(e.Bytes); err != nil {
+				return err
+			}
+		}
+		err = s.Apply(e)
+	}
+	return err
+}
+
+// replay reads all bytes back: from the first record, from every base, and as
+// JOURNAL has them, the state is the one that decisions built (P6).
+func (m *memory) replay(live *projector.State) {
+	want := live.Canonical()
+	compare := func(s *projector.State, err error, from event.Seq) {
+		if err == nil {
+			err = m.foldOn(s, nil, from, true)
+		}
+		if err != nil {
+			m.rig.fatalf("P6: from record %d: %v", from, err)
+		}
+		if got := s.Canonical(); !bytes.Equal(got, want) {
+			m.rig.fatalf("P6: replay from record %d differs\n got %s\nwant %s", from, got, want)
+		}
+	}
+	read := make([]event.Encoded, len(m.records))
+	for i, stored := range m.records {
+		e, err := event.Decode(stored.Bytes)
+		if err != nil || e.Hash != stored.Hash {
+			m.rig.fatalf("P6: record %d: %v", i+1, err)
+		}
+		read[i] = e
+		if gap, ok := e.Record.Data.(event.JournalGapData); ok {
+			m.counted(gap)
+		}
+	}
+	m.records = read
+	compare(projector.New(), nil, 0)
+	for _, e := range m.records {
+		if e.Record.Kind == event.StateBase && !m.lost(e.Record.Seq) {
+			s, err := projector.FromBase([]event.Encoded{e})
+			compare(s, err, e.Record.Seq)
+		}
+	}
+	gaps := m.missing
+	m.missing = nil
+	compare(projector.New(), nil, 0)
+	m.missing = gaps
+}
+
+// counted: a gap says exactly what is missing (P4).
+func (m *memory) counted(gap event.JournalGapData) {
+	for _, e := range m.records[gap.First-1 : gap.Last] {
+		gap.Counts[e.Record.Kind]--
+	}
+	for kind, n := range gap.Counts {
+		if n != 0 || gap.LastHash != m.records[gap.Last-1].Hash {
+			m.rig.fatalf("P4: the gap after record %d says %d too many %s", gap.First-1, n, kind)
+		}
+	}
+}
+
+// rigJournal is the core's port to it.
+type rigJournal struct{ *rig }
+
+func (j rigJournal) Append(batch []event.Encoded) error {
+	j.point()
+	j.keep(batch)
+	j.point()
+	return nil
+}
+
+func (j rigJournal) keep(batch []event.Encoded) {
+	for _, e := range batch {
+		prev := event.Genesis
+		if n := len(j.records); n > 0 {
+			prev = j.records[n-1].Hash
+		}
+		if e.Record.Prev != prev || int(e.Record.Seq) != len(j.records)+1 {
+			j.fatalf("R6: record %d does not follow", e.Record.Seq)
+		}
+		j.witness.see(e.Record)
+		j.records = append(j.records, e)
+		if e.Record.Kind == event.StateBase {
+			j.bases = len(j.records)
+		}
+	}
+}
+
+func (j rigJournal) Pressure() Pressure {
+	n, every, from := len(j.records), 200, event.Seq(0)
+	if j.everyBase > 0 {
+		every = j.everyBase
+	}
+	if j.snapshot != nil {
+		from = j.snapshot.seq
+	}
+	return Pressure{
+		Base:    n-j.bases >= every,
+		Compact: j.everyCompact > 0 && n-int(from) >= j.everyCompact,
+		Full:    j.full > 0 && j.stored == j.durable && n-int(j.durable) >= j.full,
+	}
+}
+
+func (j rigJournal) Compact(state []byte, seq event.Seq, hash string) error {
+	j.point()
+	j.snapshot = &snapshot{state, seq, hash}
+	j.point()
+	return nil
+}
+
+func (j rigJournal) Undurable() event.JournalGapData {
+	last := j.records[len(j.records)-1]
+	gap := event.JournalGapData{
+		First: j.durable + 1, Last: last.Record.Seq, LastHash: last.Hash, Counts: map[event.Kind]int{},
+	}
+	for _, e := range j.records[j.durable:] {
+		gap.Counts[e.Record.Kind]++
+	}
+	return gap
+}
+
+func (j rigJournal) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
+	j.point()
+	gap, ok := batch[0].Record.Data.(event.JournalGapData)
+	if !ok || gap.First != j.durable+1 || int(gap.Last) != len(j.records) {
+		j.fatalf("P4: records are dropped without a gap: %+v", batch[0].Record)
+	}
+	j.keep(batch)
+	j.missing = append(j.missing, gap)
+	j.snapshot = &snapshot{state, seq, hash}
+	j.point()
+	return nil
+}
+
+func (j rigJournal) NoteInHand(id string) { j.inHand = id }
+func (j rigJournal) ClearInHand()         { j.inHand = "" }
