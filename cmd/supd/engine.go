@@ -62,6 +62,7 @@ type engine struct {
 	started  time.Time
 
 	outputSize folderSize // for info
+	tidy       tidy
 
 	mu     sync.Mutex
 	health string // of the journal, for info
@@ -383,6 +384,7 @@ func (e *engine) code(quit executor.QuitError) uint8 {
 
 func (e *engine) durable(seq event.Seq) {
 	e.setHealth("ok")
+	e.tidy.moved(seq)
 	if e.loop != nil {
 		e.loop.SetDurable(seq)
 	}
