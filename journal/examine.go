@@ -91,6 +91,9 @@ func (x *examiner) mend(rep *blocks.Report, recs []event.Encoded, lost bool) err
 		all = tellTail(all, rep, holes)
 	}
 	for _, d := range rep.Descriptions {
+		if rep.Blocks == 0 && !lost {
+			break // the engine died while the stream was being made: nothing was ever in it
+		}
 		all = append(all, event.JournalDamagedData{
 			File: d.File, Salvaged: rep.Records, Evidence: evidenceOf(m, d.File), Why: d.Detail + "; it is written anew",
 		})

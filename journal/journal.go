@@ -185,8 +185,11 @@ func (j *Journal) Start() error {
 	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, restore: j.restore, notify: j.cfg.Notify, timeout: publishTimeout, closing: j.closing}
 	go func() {
 		defer close(j.done)
-		if j.cfg.Safe && !j.beSafe(ctx) {
-			return
+		if j.cfg.Safe {
+			p.degraded, p.began, p.cure, p.from = true, time.Now(), "safe mode's pause is over", j.q.durableLink().Seq
+			if !j.beSafe(ctx) {
+				return
+			}
 		}
 		p.run(ctx)
 	}()

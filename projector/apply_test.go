@@ -72,6 +72,7 @@ var (
 	adopted   = event.InstanceAdoptedData{Instance: "i1"}
 	failed    = event.InstanceExecFailedData{Instance: "i1", Step: "exec", Errno: 2}
 	scheduled = event.RestartScheduledData{Retry: 1}
+	postponed = event.RestartScheduledData{Retry: 1, Shortage: true}
 	cancelled = event.RestartCancelledData{By: "command"}
 	fatal     = event.ServiceFatalData{Reason: "exec"}
 	signaled  = event.InstanceSignaledData{Instance: "i1", Operation: StopOperation("i1", "SIGTERM"), Result: "sent"}
@@ -115,6 +116,7 @@ func TestPhases(t *testing.T) {
 		{"completed and wanted", append(run[:4:4], exited, completed, wantUp), event.PhaseStopped},
 		{"backoff", append(run[:4:4], exited, scheduled), event.PhaseBackoff},
 		{"cancelled", append(run[:4:4], exited, scheduled, cancelled), event.PhaseStopped},
+		{"put off", []event.Data{defined, wantUp, failed, postponed}, event.PhaseBackoff},
 		{"fatal", append(run[:4:4], exited, fatal, wantDown), event.PhaseFatal},
 		{"fatal and wanted", append(run[:4:4], exited, fatal, wantDown, wantUp), event.PhaseStopped},
 		{"no stub", []event.Data{defined, wantUp, failed}, event.PhaseExited},
@@ -312,6 +314,14 @@ func TestSupdRecords(t *testing.T) {
 		t.Errorf("an end goes on under another keeper: %+v", f.s.Supd)
 	}
 	f.replays()
+}
+
+// What was not tried is no retry and no restart.
+func TestShortage(t *testing.T) {
+	v := newFold(t).apply("web", defined, wantUp, starting, running, exited, scheduled, failed, postponed, failed, postponed).s.Services["web"]
+	if v.Retries != 1 || v.Restarts != 1 || v.NextStart == nil || v.Failure == nil {
+		t.Errorf("retries %d, restarts %d, next start %v, failure %v", v.Retries, v.Restarts, v.NextStart, v.Failure)
+	}
 }
 
 // A restart that was scheduled in another boot (R13).

@@ -228,8 +228,22 @@ func (x *LastExit) FailureText() string {
 	if x.Ready {
 		return "it failed: " + how
 	}
-	return "it ended before it was ready: " + how
+	return "it ended before it was ready: " + how + x.Hint()
 }
+
+// Hint says, behind a text about the exit, what to do about a program that went
+// into the background; empty if this one did not.
+func (x *LastExit) Hint() string {
+	switch {
+	case !x.Background:
+		return ""
+	case x.Ready:
+		return "; " + backgroundHint + ", or set restart = \"on-failure\""
+	}
+	return "; " + backgroundHint
+}
+
+const backgroundHint = "hint: did it go into the background? It must run in the foreground: look for an option such as --foreground"
 
 // Failing tells the reasons of stop orders that are no wish of anybody's: what
 // ends so has failed, like one that crashed.

@@ -27,7 +27,9 @@ func (v *Service) apply(r event.Record, shuttingDown bool) error {
 			return v.impossible("it has a live instance")
 		}
 		v.Phase, v.Retries = event.PhaseBackoff, d.Retry
-		v.Restarts++
+		if !d.Shortage {
+			v.Restarts++
+		}
 		v.NextStart = &NextStart{At: d.NotBefore, Delay: d.Delay, Boot: r.Boot, Record: r.ID}
 	case event.RestartCancelledData:
 		if v.Phase != event.PhaseBackoff && (v.Phase != event.PhaseWaiting || v.NextStart == nil) {
@@ -250,6 +252,7 @@ func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now ev
 	v.LastExit = &LastExit{
 		Instance: in.ID, Run: in.Run, Boot: in.Boot, Cgroup: in.Cgroup, Code: d.Code, Signal: d.Signal, Cause: d.Cause,
 		Expected: d.Expected, At: now, Uptime: d.Uptime, Ran: in.Running != nil, Ready: in.IsReady(), Exec: in.ExecFailed, Record: r.ID,
+		Background: d.Background,
 	}
 	if in.Stop != nil {
 		v.LastExit.Stop = in.Stop.Reason

@@ -216,6 +216,8 @@ type LastExit struct {
 	// Unkilled is the record of a stop order whose KILL is not recorded: a tree
 	// is killed by a worker, so the exit may be told before the signal's result.
 	Unkilled string `json:"unkilled"`
+	// Background: its program looks as if it had gone into the background.
+	Background bool `json:"background,omitempty"`
 }
 
 // Command is an accepted command that has not ended.

@@ -26,7 +26,8 @@ type action struct {
 	id      string
 }
 
-const targetsHelp = `NAME is a service, a glob in quotes, the base name of replicas, or "all".
+const targetsHelp = `NAME is a service, a glob in quotes, the base name of replicas, a group (with @
+before it, if you like), or "all".
 All targets are handled in parallel. supctl waits for the outcome; when it is
 interrupted or out of time the command goes on, and its id is printed.`
 
@@ -43,22 +44,41 @@ func (a *app) stopCmd() *cobra.Command {
 }
 
 func (a *app) restartCmd() *cobra.Command {
-	return a.targetsCmd(event.VerbRestart, "restart NAME…", "Restart services, or start stopped ones",
-		"Stops services and starts them again; a stopped one is started.\n\n"+targetsHelp,
-		"  supctl restart web\n  supctl restart web -o json")
+	rolling := false
+	cmd := a.targetsCmd(event.VerbRestart, "restart NAME…", "Restart services, or start stopped ones",
+		`Stops services and starts them again; a stopped one is started. With --rolling
+one after the other in the order of their names, each when the one before is
+ready; the first that fails ends it, and those behind it are not touched.
+
+`+targetsHelp,
+		"  supctl restart web\n  supctl restart web --rolling\n  supctl restart web -o json",
+		func() map[string]string {
+			if rolling {
+				return map[string]string{event.ArgRolling: "true"}
+			}
+			return nil
+		})
+	cmd.Flags().BoolVar(&rolling, "rolling", false, "one after the other, each when the one before is ready")
+	return cmd
 }
 
-func (a *app) targetsCmd(verb event.Verb, use, short, long, example string) *cobra.Command {
+// targetsCmd is an action on services; args, if there is one, gives its
+// arguments.
+func (a *app) targetsCmd(verb event.Verb, use, short, long, example string, args ...func() map[string]string) *cobra.Command {
 	act := &action{app: a}
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long, Example: example, Args: cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeServices,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			patterns, err := act.patterns(args)
+		RunE: func(cmd *cobra.Command, names []string) error {
+			patterns, err := act.patterns(names)
 			if err != nil {
 				return err
 			}
-			return act.run(cmd.Context(), verb, patterns, nil)
+			var with map[string]string
+			for _, more := range args {
+				with = more()
+			}
+			return act.run(cmd.Context(), verb, patterns, with)
 		},
 	}
 	cmd.Flags().BoolVar(&act.all, "all", false, "all services")
@@ -100,21 +120,27 @@ func (a *app) signalCmd() *cobra.Command {
 }
 
 func (a *app) shutdownCmd() *cobra.Command {
-	act, keep := &action{app: a}, false
+	act, keep, force := &action{app: a}, false, false
 	cmd := &cobra.Command{
 		Use: "shutdown", Short: "Stop all services, then supd",
-		Long:    "Stops all services, then supd itself; returns when the next supd may start.\nWhat services are wanted to be does not change: the next supd starts them again.",
-		Example: "  supctl shutdown\n  supctl shutdown --keep-services",
+		Long:    "Stops all services, then supd itself; returns when the next supd may start.\nWhat services are wanted to be does not change: the next supd starts them again.\n\n--force kills what runs at once, also while another shutdown waits for it. Hooks\nare not run. What even SIGKILL does not end is left behind.",
+		Example: "  supctl shutdown\n  supctl shutdown --keep-services\n  supctl shutdown --force",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var args map[string]string
-			if keep {
+			switch {
+			case keep && force:
+				return usage("give --keep-services or --force, not both")
+			case keep:
 				args = map[string]string{event.ArgKeepServices: "true"}
+			case force:
+				args = map[string]string{event.ArgForce: "true"}
 			}
 			return act.run(cmd.Context(), event.VerbShutdown, nil, args)
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep-services", false, "leave the services running for the next supd")
+	cmd.Flags().BoolVar(&force, "force", false, "kill services at once instead of waiting for them")
 	return act.flags(cmd)
 }
 
@@ -250,10 +276,11 @@ func (act *action) outOfTime(ctx context.Context, verb event.Verb, last event.Co
 	if ctx.Err() != nil {
 		why, code = "interrupted", 128+int(unix.SIGINT)
 	}
-	return &hinted{
-		error: fmt.Errorf("cannot wait for the end of %s: %s; the command goes on", verb, why),
-		code:  code, hint: "see its outcome: supctl result " + last.Command,
+	hint := "see its outcome: supctl result " + last.Command
+	if verb == event.VerbShutdown {
+		hint = "what does not end by itself is killed at its stop.timeout; at once: supctl shutdown --force"
 	}
+	return &hinted{error: fmt.Errorf("cannot wait for the end of %s: %s; the command goes on", verb, why), code: code, hint: hint}
 }
 
 // show prints a reply and finds the exit code.

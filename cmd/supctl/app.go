@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,8 +80,8 @@ status: 3 some are not up, 4 some are unknown.`,
 	root.PersistentFlags().StringVar(&a.network.Key, "tlskey", os.Getenv("SUPD_TLSKEY"), "`file` of its key")
 	root.AddCommand(
 		a.startCmd(), a.stopCmd(), a.restartCmd(), a.signalCmd(), a.reloadCmd(),
-		a.planCmd(), a.applyCmd(), a.upgradeCmd(), a.shutdownCmd(),
-		a.statusCmd(), a.logsCmd(), a.eventsCmd(), a.whyCmd(), a.historyCmd(),
+		a.planCmd(), a.applyCmd(), a.scaleCmd(), a.upgradeCmd(), a.shutdownCmd(),
+		a.statusCmd(), a.graphCmd(), a.logsCmd(), a.eventsCmd(), a.whyCmd(), a.historyCmd(),
 		a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
 		manual.Command(func(err error) error { return err }),
 	)
@@ -87,15 +89,22 @@ status: 3 some are not up, 4 some are unknown.`,
 }
 
 // output gives a command the flag -o.
-func (a *app) output(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVarP(&a.format, "output", "o", "text", "output `format`: text or json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+func (a *app) output(cmd *cobra.Command) *cobra.Command { return a.outputAs(cmd, "text", "json") }
+
+// outputAs gives it with these formats, the first of which is the default.
+func (a *app) outputAs(cmd *cobra.Command, formats ...string) *cobra.Command {
+	last := len(formats) - 1
+	cmd.Flags().StringVarP(&a.format, "output", "o", formats[0], "output `format`: "+strings.Join(formats[:last], ", ")+" or "+formats[last])
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	inner := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if a.format != "text" && a.format != "json" {
-			return usage("output format %q is neither text nor json", a.format)
+		switch {
+		case slices.Contains(formats, a.format):
+			return inner(cmd, args)
+		case len(formats) == 2:
+			return usage("output format %q is neither %s nor %s", a.format, formats[0], formats[1])
 		}
-		return inner(cmd, args)
+		return usage("output format %q is none of %s", a.format, strings.Join(formats, ", "))
 	}
 	return cmd
 }

@@ -24,14 +24,15 @@ program cannot be executed, everything goes on as before.`,
 		Example: "  supctl upgrade\n  supctl upgrade /opt/supd-2.1/supd",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			binary := ""
+			options := map[string]string{}
 			if len(args) > 0 {
-				var err error
-				if binary, err = filepath.Abs(args[0]); err != nil {
+				binary, err := filepath.Abs(args[0])
+				if err != nil {
 					return fmt.Errorf("cannot find %s: %w", args[0], err)
 				}
+				options[event.ArgBinary] = binary
 			}
-			return act.run(cmd.Context(), event.VerbUpgrade, nil, map[string]string{event.ArgBinary: binary})
+			return act.run(cmd.Context(), event.VerbUpgrade, nil, options)
 		},
 	}
 	return act.flags(cmd)

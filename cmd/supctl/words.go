@@ -20,6 +20,7 @@ var peers = map[string]string{
 	"kill": "signal KILL", "term": "signal TERM", "hup": "signal HUP", "sigusr1": "signal USR1",
 	"respawn": "restart", "bounce": "restart", "reset-failed": "start", "clear": "start",
 	"quit": "shutdown", "exit": "shutdown", "stop-all": "stop --all", "poweroff": "shutdown", "daemon-reexec": "upgrade",
+	"numprocs": "scale", "replicas": "scale", "list-dependencies": "graph", "deps": "graph", "tree": "graph", "critical-chain": "graph", "blame": "graph",
 	"pid": "info", "state": "dump", "outcome": "result", "task": "result", "tasks": "result",
 }
 

@@ -15,7 +15,6 @@ import (
 	"supd/cmd/internal/config"
 	"supd/executor"
 	"supd/executor/policy"
-	"supd/journal/control"
 	"supd/journal/event"
 	"supd/projector"
 )
@@ -23,9 +22,6 @@ import (
 // maxReaders bounds who waits for the disk that has the configuration: each
 // has a goroutine, and on a hung disk a thread (P9).
 const maxReaders = 8
-
-// planWait bounds how long a question waits for that disk.
-const planWait = 30 * time.Second
 
 // configurator reads the configuration again: for a plan, for an apply, for
 // HUP. Reading and storing happen in a goroutine of who asked and never in
@@ -61,7 +57,7 @@ func newConfigurator(startup *config.Set) *configurator {
 }
 
 func (r *reading) configure() policy.Configure {
-	in := policy.Configure{Actor: "supd", Digest: r.digest, Files: r.files, Services: r.services}
+	in := policy.Configure{Actor: "supd", Digest: r.digest, Files: r.files, Services: r.services, Scale: r.set.Scale}
 	if s := r.set.Start; s.Rate > 0 {
 		in.Start = &event.StartLimit{Rate: s.Rate, Burst: s.Burst}
 	}
@@ -77,11 +73,11 @@ func (e *engine) resolved(set *config.Set, raw []byte) *reading {
 	}
 }
 
-// read reads the configuration of supd run as it is now. r is nil if a problem
-// is more than a warning.
-func (e *engine) read() (r *reading, problems []config.Problem) {
+// read reads the configuration of supd run as it is now, with the counts that
+// commands have set. r is nil if a problem is more than a warning.
+func (e *engine) read(scale map[string]int) (r *reading, problems []config.Problem) {
 	failed := func(err error) (*reading, []config.Problem) {
-		return nil, []config.Problem{{File: e.args.Places.Config, Line: 1, Column: 1, Message: err.Error()}}
+		return nil, append(problems, config.Problem{File: e.args.Places.Config, Line: 1, Column: 1, Message: err.Error()})
 	}
 	if e.args.Places.Config == "" {
 		return nil, []config.Problem{{File: "command line", Line: 1, Column: 1, Message: "this supd runs one command and has no configuration"}}
@@ -94,11 +90,10 @@ func (e *engine) read() (r *reading, problems []config.Problem) {
 	if set == nil {
 		return nil, problems
 	}
-	raw, err := json.Marshal(set)
-	if err != nil {
+	if r, err = e.scaled(set, scale); err != nil {
 		return failed(err)
 	}
-	return e.resolved(set, raw), problems
+	return r, append(problems, r.set.Overridden()...)
 }
 
 // apply reads and stores the configuration, then has the command decided. The
@@ -145,19 +140,28 @@ func (e *engine) apply(cmd policy.Command, reply func(event.CommandReply)) {
 // decided.
 func (e *engine) applyNow(cmd policy.Command, reply func(event.CommandReply)) error {
 	ctx := context.Background() // the loop's end ends it
-	known, current, id := false, "", cmd.Request.ID
+	id := cmd.Request.ID
+	var now standing
 	err := e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		known, current = s.Commands[id] != nil || s.EndedCommand(id) != nil, s.Config.Digest
+		now = standing{s.Commands[id] != nil || s.EndedCommand(id) != nil, s.Config.Digest, s.Config.Scale, e.set}
 	})
 	if err != nil {
 		return err
 	}
 	var r *reading
-	if !known { // else the answer is in the state, whatever the file says now
+	if !now.known { // else the answer is in the state, whatever the file says now
 		var problems []config.Problem
-		if r, problems = e.read(); r != nil {
+		if cmd.Request.Verb == event.VerbScale {
+			var no *refusal
+			if r, no = e.rescaled(cmd.Request, now); no != nil {
+				return e.refuse(ctx, cmd, no, reply)
+			}
+		} else {
+			r, problems = e.read(now.scale)
+		}
+		if r != nil {
 			if r.bound, err = e.network.bindAgain(r.set.Listen); err == nil {
-				err = storeIn(e.applied.runtime, r.raw, r.digest, false, current)
+				err = storeIn(e.applied.runtime, r.raw, r.digest, false, now.digest)
 			}
 			if err != nil {
 				problems = append(problems, config.Problem{File: e.args.Places.Config, Line: 1, Column: 1, Message: err.Error()})
@@ -352,49 +356,6 @@ func (e *engine) reload(done func()) {
 			done()
 		}
 	})
-}
-
-// askPlan says what an apply would do now.
-func (e *engine) askPlan(ctx context.Context) (any, error) {
-	select {
-	case e.configs.readers <- struct{}{}:
-	default:
-		return nil, control.Fail(control.AskBusy, "others wait for the configuration to be read: does its disk answer?")
-	}
-	type answer struct {
-		r        *reading
-		problems []config.Problem
-	}
-	read := make(chan answer, 1)
-	go func() {
-		defer func() { <-e.configs.readers }()
-		r, problems := e.read()
-		read <- answer{r, problems}
-	}()
-	late := time.NewTimer(planWait)
-	defer late.Stop()
-	var a answer
-	select {
-	case a = <-read:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-late.C:
-		return nil, control.Fail(control.AskFailed, "%s could not be read within %s: does its disk answer?", e.args.Places.Config, planWait)
-	}
-	plan := event.Plan{Problems: []event.ConfigProblem{}, Services: []event.PlannedService{}, Settings: []event.PlannedSetting{}}
-	for _, p := range a.problems {
-		plan.Problems = append(plan.Problems, event.ConfigProblem{
-			ConfigError: event.ConfigError{File: p.File, Line: p.Line, Column: p.Column, Message: p.Message}, Hint: p.Hint, Warning: p.Warning,
-		})
-	}
-	if a.r == nil {
-		return plan, nil
-	}
-	err := e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		plan.Services = policy.Plan(s, a.r.configure())
-		plan.Settings = append(plan.Settings, changedSettings(e.set, e.configs.startup, a.r.set)...)
-	})
-	return plan, err
 }
 
 // notTaken is the answer to a command that the loop did not decide.

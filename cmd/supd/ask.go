@@ -26,7 +26,7 @@ import (
 // Command implements control.Handler.
 func (e *engine) Command(r control.Request, reply func(event.CommandReply)) {
 	cmd := policy.Command{Request: r.Command, Actor: r.Actor, Client: r.Client, Remote: r.Remote}
-	if cmd.Request.Verb == event.VerbApply {
+	if cmd.Request.Verb == event.VerbApply || cmd.Request.Verb == event.VerbScale {
 		e.apply(cmd, reply)
 		return
 	}
@@ -69,6 +69,8 @@ func (e *engine) Ask(ctx context.Context, verb string, r control.Request) (any, 
 		return e.askLogs(ctx, r)
 	case event.AskPlan:
 		return e.askPlan(ctx)
+	case event.AskGraph:
+		return e.askGraph(ctx, r)
 	}
 	return nil, control.Fail(control.AskMalformed, "unknown question %q", verb)
 }
@@ -103,13 +105,46 @@ func (e *engine) askStatus(ctx context.Context, r control.Request) (any, error) 
 			reply.Near = policy.Near(s, unknown[0])
 		}
 		for _, name := range names {
-			reply.Services = append(reply.Services, timeline.ServiceStatus(s.Services[name]))
+			reply.Services = append(reply.Services, e.serviceStatus(s.Services[name]))
 		}
 		if q.Waits {
 			reply.Waits = timeline.Waits(s, names)
 		}
 	})
 	return reply, err
+}
+
+// serviceStatus is a service with what it last said of itself, which is no fact
+// of supd's and so in no record.
+func (e *engine) serviceStatus(v *projector.Service) event.ServiceStatus {
+	st := timeline.ServiceStatus(v)
+	if said := e.prober.Status(v.Name); said != "" {
+		if st.Reason != nil {
+			said = *st.Reason + ": " + said
+		}
+		st.Reason = &said
+	}
+	return st
+}
+
+func (e *engine) askGraph(ctx context.Context, r control.Request) (any, error) {
+	q, err := question[event.StatusRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	var nodes []timeline.GraphNode
+	var unknown []string
+	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
+		if nodes = timeline.Graph(s); len(q.Patterns) > 0 {
+			var names []string
+			names, unknown = policy.Resolve(s, q.Patterns)
+			nodes = timeline.Around(nodes, names)
+		}
+	})
+	if err == nil && len(unknown) > 0 {
+		return nil, control.Fail(control.AskUnknownService, "no service %s", strings.Join(unknown, ", "))
+	}
+	return nodes, err
 }
 
 func (e *engine) askResult(ctx context.Context, r control.Request) (any, error) {
@@ -135,13 +170,10 @@ func (e *engine) askResult(ctx context.Context, r control.Request) (any, error) 
 
 func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 	stats := e.journal.Stats()
-	e.mu.Lock()
-	health := e.health
-	e.mu.Unlock()
 	info := event.Info{
 		Node: e.args.Node, NodeID: e.identity.NodeID, Version: versionText, Boot: e.boot, Actor: r.Actor,
 		RunLog:  event.InfoRunLog{Bytes: stats.RunLogUsed, Size: stats.RunLogSize, Place: e.journal.RunLogPath()},
-		Journal: event.InfoJournal{Health: health, First: stats.First, Bytes: stats.Bytes},
+		Journal: event.InfoJournal{First: stats.First, Bytes: stats.Bytes},
 		Output:  event.InfoOutput{Directory: e.args.Output, Bytes: e.outputSize.of(e.args.Output)},
 		Started: e.started.UTC(), Kernel: map[string]string{}, Listen: e.network.info(),
 	}
@@ -150,10 +182,13 @@ func (e *engine) askInfo(ctx context.Context, r control.Request) (any, error) {
 		info.Kernel = kernelFeatures(*k)
 		info.Mode = e.loop.Mode()
 	}
+	degraded := false
 	err := e.loop.View(ctx, func(s *projector.State, durable event.Seq) {
 		info.Journal.Last = durable
 		info.RunLog.KeptNotDurable = int(s.Seq() - min(s.Seq(), durable))
+		degraded = s.Supd.Degraded
 	})
+	info.Journal.Health = e.health.text(degraded, info.RunLog.KeptNotDurable, e.args.Places.State)
 	return info, err
 }
 

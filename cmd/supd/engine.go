@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
@@ -62,10 +61,8 @@ type engine struct {
 	started  time.Time
 
 	outputSize folderSize // for info
+	health     health     // of the journal, for info
 	tidy       tidy
-
-	mu     sync.Mutex
-	health string // of the journal, for info
 }
 
 // engineThreads are what an engine needs with clients, a journal that hangs and
@@ -82,7 +79,7 @@ func engineMain(safe bool) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	go keeper.Prewarm(engineThreads)
-	e := &engine{args: a, log: log, started: time.Now(), health: "opening", applied: applied{a.Places.State, a.Places.Runtime}}
+	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
 		err = e.orphaned()
@@ -107,24 +104,26 @@ func (e *engine) run(safe bool) error {
 	if e.prober, err = e.newProber(); err != nil {
 		return err
 	}
-	state, replayed, base, poisoned, err := e.recover(safe)
+	was, err := e.recover(safe)
 	if err != nil {
 		return err
 	}
-	if err := e.configuration(state); err != nil {
+	if err := e.configuration(was.state); err != nil {
 		return err
 	}
 	e.loop = executor.NewLoop(executor.LoopConfig{
 		Core: executor.Config{
-			State: state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
+			State: was.state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
-			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: poisoned,
-			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
+			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: was.poisoned,
+			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()), NodeID: e.identity.NodeID,
 		},
 		Host: e.client, Log: e.log,
 		Engine: event.EngineStartedData{
-			Version: versionText, PID: os.Getpid(), BaseSeq: base, Replayed: replayed,
+			Version: versionText, PID: os.Getpid(), BaseSeq: was.base, Replayed: was.replayed,
 		},
+		Heard:       was.heard,
+		Strangers:   e.strangers(was.broken),
 		Ready:       e.ready,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
@@ -142,71 +141,6 @@ func (e *engine) run(safe bool) error {
 	e.notify = newNotifier(os.Getenv, os.Getppid(), e.log)
 	e.notify.start(e.loop)
 	return e.runLoop()
-}
-
-// recover opens the journal and folds what it holds.
-func (e *engine) recover(safe bool) (s *projector.State, replayed int, base event.Seq, poisoned string, err error) {
-	e.auth = control.NewAuthentication(e.args.Node)
-	// The journal's limits are those of the configuration that is applied or
-	// about to be; both are at hand before the journal is.
-	set, raw, err := e.applied.pending()
-	if err != nil {
-		return nil, 0, 0, "", err
-	}
-	e.pending = &reading{set: set, raw: raw}
-	cfg := journal.Config{
-		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
-		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
-		MemoryFD: keeper.MemoryFD, LockWait: lockWait, Safe: safe, Authentication: e.auth, Options: e.auth.Configure, MaxConsumers: control.MaxConsumers,
-		Log:    e.log,
-		Notify: journal.Notify{Durable: e.durable, Degraded: e.degraded, Healed: e.healed, Forked: e.forked, Damaged: e.damaged},
-	}
-	if set.Journal.Sync == "interval" {
-		cfg.SyncInterval = 200 * time.Millisecond
-	}
-	j, rec, err := journal.Open(context.Background(), cfg)
-	if err != nil {
-		return nil, 0, 0, "", err
-	}
-	e.journal, e.identity, e.boot = j, rec.Identity, rec.Boot
-	s = projector.New()
-	if rec.Base.State != nil {
-		if s, err = projector.Parse(rec.Base.State, rec.Base.Seq, rec.Base.Hash); err != nil {
-			return nil, 0, 0, "", err
-		}
-	}
-	broken := false
-	for r, err := range rec.Records {
-		var hole *journal.HoleError
-		if errors.As(err, &hole) {
-			e.log.Error("the state is rebuilt across a hole in the journal", "error", hole)
-			broken = true
-			if s, err = projector.Parse(s.Canonical(), hole.After.Seq, hole.After.Hash); err == nil {
-				continue
-			}
-		}
-		if err == nil {
-			err = s.Apply(r)
-		}
-		if broken && errors.Is(err, projector.ErrImpossible) {
-			// It speaks of something that went with the hole: what it says
-			// is lost as well, what comes after it is not.
-			s, err = projector.Parse(s.Canonical(), r.Record.Seq, r.Hash)
-		}
-		if err != nil {
-			return nil, 0, 0, "", fmt.Errorf("cannot rebuild the state: %w; see what is wrong with `supreplay verify --from %s`; to start anew, stop supd and move that folder aside", err, e.args.Places.State)
-		}
-		replayed++
-	}
-	if rec.Source != journal.FromRunLog {
-		if err := (journalPort{j: j}).Compact(s.Canonical(), s.Seq(), s.Hash()); err != nil {
-			return nil, 0, 0, "", err
-		}
-	}
-	if rec.Deaths >= 2 {
-		poisoned = rec.InHand
-	}
-	return s, replayed, rec.Base.Seq, poisoned, nil
 }
 
 // configuration finds what services are started with: what is applied, or
@@ -245,8 +179,8 @@ func (e *engine) ready(c *executor.Core) error {
 		e.tellAll(c.State())
 		return nil
 	}
-	if r.launches == nil {
-		r = e.resolved(r.set, r.raw)
+	if scale := c.State().Config.Scale; r.launches == nil || len(scale) > 0 {
+		r = e.scaledAtStart(r.set, r.raw, scale)
 	}
 	if err := e.applied.store(r.raw, r.digest); err != nil {
 		return err
@@ -383,26 +317,20 @@ func (e *engine) code(quit executor.QuitError) uint8 {
 }
 
 func (e *engine) durable(seq event.Seq) {
-	e.setHealth("ok")
+	e.health.open()
 	e.tidy.moved(seq)
 	if e.loop != nil {
 		e.loop.SetDurable(seq)
 	}
 }
 
-func (e *engine) setHealth(text string) {
-	e.mu.Lock()
-	e.health = text
-	e.mu.Unlock()
-}
-
 func (e *engine) degraded(why string, since time.Time) {
-	e.setHealth("degraded: " + why)
+	e.health.say("degraded: " + why)
 	e.log.Warn("the journal does not take records; supervision goes on, kept", "why", why, "since", since)
 }
 
 func (e *engine) healed(d time.Duration, records int, method string) {
-	e.setHealth("ok")
+	e.health.say("")
 	e.log.Info("the journal has caught up", "after", d.String(), "records", records, "method", method)
 }
 
@@ -420,6 +348,6 @@ func (e *engine) damaged(d event.JournalDamagedData) {
 }
 
 func (e *engine) forked(err error) {
-	e.setHealth("off: " + err.Error())
+	e.health.say("off: " + err.Error())
 	e.log.Error("the journal on disk is not ours: nothing becomes durable any more; stop supd and look at it with supreplay verify", "error", err)
 }

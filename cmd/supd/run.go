@@ -212,28 +212,53 @@ func acquire(dir string) (*os.File, *keeper.Inheritance, error) {
 		var held *keeper.LockedError
 		switch {
 		case err == nil:
-			left, err := keeper.TakeOver(dir)
+			left, err := inherit(dir)
 			if err != nil {
 				lock.Close()
 				return nil, nil, err
 			}
-			if left != nil {
-				err = left.Accept() // from an orphaned engine, which holds the state folder until then
-			}
-			return lock, left, err
+			return lock, left, nil
 		case errors.As(err, &held) && held.Born:
 			left, err := keeper.TakeOver(dir)
 			if err != nil {
 				return nil, nil, err
 			}
-			if left != nil {
+			if left != nil && left.FromKeeper() {
 				left.Stop()
 				return nil, left, nil
 			}
+			left.Refuse() // the keeper died meanwhile, its engine gives: the lock is free, and has to be ours first
 		case held == nil || time.Now().After(end):
 			return nil, nil, err
 		}
 	}
+}
+
+// inherit takes over from an orphaned engine, which holds the state folder until
+// then; nil if there is none. The caller has the lock, so nobody else can.
+func inherit(dir string) (*keeper.Inheritance, error) {
+	left, err := keeper.TakeOver(dir)
+	if err != nil || left == nil {
+		return nil, err
+	}
+	if left.Accept() == nil {
+		return left, nil
+	}
+	// It was killed before it heard that we go on, or it did not wait and offers
+	// the same again. In the first case nobody is there and what came is ours.
+	again, err := keeper.TakeOver(dir)
+	switch {
+	case err == nil && again == nil:
+		return left, nil
+	case err == nil:
+		err = again.Accept()
+	}
+	left.Refuse()
+	if err != nil {
+		again.Refuse()
+		return nil, err
+	}
+	return again, nil
 }
 
 // prepare makes the folders. Services and their users never write there.

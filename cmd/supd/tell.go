@@ -36,7 +36,7 @@ func tellLevel(d event.Data) (slog.Level, bool) {
 	case event.InstanceExitedData:
 		return slog.LevelWarn, !d.Expected
 	case event.RestartScheduledData:
-		return slog.LevelInfo, d.Retry > 1 // the first restart is immediate: the exit says enough
+		return slog.LevelInfo, d.Retry > 1 && !d.Shortage // the first is immediate: the exit says enough
 	case event.SupdStoppingData, event.SupdStoppedData, event.ConfigAppliedData, event.ConfigRejectedData, event.ResourceRelievedData:
 		return slog.LevelInfo, true
 	}

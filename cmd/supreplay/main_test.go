@@ -100,6 +100,7 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv("FINGERPRINT", now)
 			},
+			"page": describePage, // page FILE: what is packed in it
 			"hold": func(ts *testscript.TestScript, _ bool, args []string) { // hold FILE: lock it until the script ends
 				f, err := os.Open(ts.MkAbs(args[0]))
 				ts.Check(err)

@@ -86,7 +86,14 @@ func (k *keeper) resumeForeign(s *slot) {
 		if s.gate >= 0 || s.status >= 0 {
 			break // the stub still speaks for itself
 		}
-		s.State, s.Execed = wire.StateOpen, true
+		s.State = wire.StateOpen
+		if s.doubt && pidfdExited(s.pidfd) {
+			// Perhaps it was the stub that ended, at the end of its gate: that the
+			// program ran must not be told, nor signals be sent to it.
+			s.OpenedAt = bootTime()
+			break
+		}
+		s.Execed = true
 		fallthrough
 	default:
 		s.Adoption = wire.AdoptionOK

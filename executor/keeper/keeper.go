@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -284,6 +285,23 @@ func (k *keeper) introduce(e *Estate) {
 	k.info.Cgroup = path
 	k.info.Features |= features | enableControllers(path)
 	k.endForeignTasks(path)
+	k.removeEmpty(path)
+	k.after(emptyWait, func() { k.removeEmpty(path) })
+}
+
+// emptyWait is how long the stubs of a dead keeper have to end at their gates.
+const emptyWait = 2 * time.Second
+
+// removeEmpty removes the cgroups of instances that an earlier keeper parked and
+// nobody knows of any more. The kernel keeps those that anybody lives in; one
+// that is being started in is in a slot.
+func (k *keeper) removeEmpty(folder string) {
+	entries, _ := os.ReadDir(folder)
+	for _, e := range entries {
+		if e.IsDir() && k.slots[e.Name()] == nil && !strings.HasPrefix(e.Name(), taskPrefix) {
+			_ = unix.Rmdir(filepath.Join(folder, e.Name())) // not what is below it: it may be a live service's own
+		}
+	}
 }
 
 // tryCgroup makes sure that the kernel and its rules permit to start in a cgroup.

@@ -198,6 +198,9 @@ func (k *keeper) sweep(m *wire.Sweep) {
 				op.Method, op.Survived = method, survived
 				rep.into(&op.Operation)
 				k.finish(s, op, began)
+				if s.Leftovers && s.Cgroup != "" {
+					k.checkEmpty(s) // also where its end could not be watched
+				}
 			})
 		})
 		return

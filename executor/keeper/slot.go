@@ -254,10 +254,13 @@ func (k *keeper) treeEmpty(s *slot) {
 	k.release(s)
 }
 
-// release lets a forgotten slot go when its output is drained and told.
+// release lets a forgotten slot go when its output is drained and told, and
+// what its main process left has ended: the engine waits for that, and may yet
+// signal it.
 func (k *keeper) release(s *slot) {
 	drained := s.pipes[0].fd < 0 && s.pipes[1].fd < 0
-	if s.gone || !s.Forgotten || s.live() || !drained {
+	left := s.State == wire.StateExited && s.Leftovers && !s.TreeEmpty
+	if s.gone || !s.Forgotten || s.live() || left || !drained {
 		return
 	}
 	if s.dirty {

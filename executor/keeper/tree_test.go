@@ -234,8 +234,17 @@ func TestLeftoversLeave(t *testing.T) {
 		if e := await[Exited](s, i).Slot; !e.Leftovers || e.TreeEmpty {
 			t.Errorf("%+v", e)
 		}
+		// The engine has recorded the exit. What is left is still known: it can be
+		// signalled, and its end is told. Then the slot is gone.
+		must(t, s.client.Forget(i))
+		must(t, s.client.Signal(i, "tree", unix.SIGCONT, wire.ScopeTree))
+		if r := await[Signaled](s, i).Operation; r.Errno != 0 || r.Count == 0 {
+			t.Errorf("%+v", r)
+		}
 		must(t, os.WriteFile(go1, nil, 0o644))
 		await[TreeEmpty](s, i)
+		must(t, s.client.Open(i))
+		await[Unknown](s, i)
 	})
 }
 

@@ -82,7 +82,7 @@ func (tx *Tx) pullConfigured(d event.ConfigAppliedData, wanted []string, cause s
 	}
 	for _, name := range names {
 		if v := tx.State.Services[name]; v != nil && v.Want == event.Up {
-			tx.pull(v, cause, map[string]bool{name: true})
+			tx.pull(v, cause, true, map[string]bool{name: true})
 		}
 	}
 }

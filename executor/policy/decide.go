@@ -95,6 +95,8 @@ func (tx *Tx) serviceInput(in Input) {
 		tx.adopted(in)
 	case Lost:
 		tx.lost(in)
+	case Ended:
+		tx.strangerEnded(in)
 	case ParkEnded:
 		tx.Touched[in.Service] = true // the duty may stand again
 	case Forgotten:
@@ -180,6 +182,10 @@ func (tx *Tx) parkFailed(in ParkFailed) {
 	r := tx.emit(v.Name, cause, event.InstanceExecFailedData{
 		Instance: in.Instance, Step: in.Step, Errno: in.Errno, Error: in.Error, Path: in.Path,
 	})
+	if scarce(*v.Failure) {
+		tx.postpone(v, r.ID)
+		return
+	}
 	tx.reschedule(v, r.ID, event.Exit{}, v.Failure, false)
 }
 
@@ -210,6 +216,12 @@ func (tx *Tx) execFailed(in ExecFailed) {
 // seconds is beyond what exit of a large process takes.
 const StuckAfter = 5 * time.Second
 
+// UnansweredAfter is how long KILL may be due without the keeper telling what
+// came of it, before the instance is called stuck too: an order to end must not
+// wait for ever for somebody's word. It is longer than StuckAfter, since the
+// keeper's workers may be busy with the trees of others, 10 s each.
+const UnansweredAfter = 30 * time.Second
+
 func (tx *Tx) tick(in Tick) {
 	v := tx.State.Services[in.Service]
 	if v == nil {
@@ -218,15 +230,26 @@ func (tx *Tx) tick(in Tick) {
 	tx.Touched[v.Name] = true
 	tx.startOverdue(v)
 	tx.hookOverdue(v)
+	if i, at := v.Instance, stuckAt(v, tx.Now); at != 0 && tx.Now.Mono >= at {
+		d := event.InstanceStuckData{Instance: i.ID, PID: i.PID, State: "SIGKILL is due, and nobody tells that it was sent", Since: i.Stop.Deadline.Wall}
+		if killed := i.Stop.Killed; killed != nil {
+			d.State, d.Since = "killed and not dead", killed.Wall
+		}
+		tx.emit(v.Name, i.Stop.Record, d)
+	}
+}
+
+// stuckAt is the moment of the boot clock at which the live instance is stuck
+// if nothing is heard of it until then; 0 if it is not to die, or is stuck.
+func stuckAt(v *projector.Service, now Now) int64 {
 	i := v.Instance
-	if i == nil || i.Stuck || i.Stop == nil || i.Stop.Killed == nil {
-		return
+	switch {
+	case i == nil || i.Stuck || i.Stop == nil || i.Boot != now.Boot:
+		return 0
+	case i.Stop.Killed != nil:
+		return i.Stop.Killed.Mono + int64(StuckAfter)
 	}
-	if tx.Now.Mono-i.Stop.Killed.Mono >= int64(StuckAfter) {
-		tx.emit(v.Name, i.Stop.Record, event.InstanceStuckData{
-			Instance: i.ID, PID: i.PID, State: "killed and not dead", Since: i.Stop.Killed.Wall,
-		})
-	}
+	return i.Stop.Deadline.Mono + int64(UnansweredAfter)
 }
 
 // endResolved ends the commands whose targets all have a result (P2).

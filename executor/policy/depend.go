@@ -229,11 +229,14 @@ func (tx *Tx) pullAgain(v *projector.Service) {
 // raise wants a service up, together with what it requires and wants, and
 // what is in conflict with it down.
 func (tx *Tx) raise(v *projector.Service, reason, actor, cause string) {
+	again := v.Want == event.Up
 	tx.want(v, event.Up, reason, actor, cause)
-	tx.pull(v, cause, map[string]bool{v.Name: true})
+	tx.pull(v, cause, again, map[string]bool{v.Name: true})
 }
 
-func (tx *Tx) pull(v *projector.Service, cause string, seen map[string]bool) {
+// pull does so for what a service requires and wants. again tells that the
+// service was wanted up before: what has completed for it is not done anew.
+func (tx *Tx) pull(v *projector.Service, cause string, again bool, seen map[string]bool) {
 	g := tx.State.Graph()
 	for _, name := range g.Conflicts(v.Name) {
 		if other := tx.State.Services[name]; !seen[name] && (other.Want == event.Up || other.Remains()) {
@@ -246,10 +249,14 @@ func (tx *Tx) pull(v *projector.Service, cause string, seen map[string]bool) {
 			continue
 		}
 		seen[t.Name] = true
-		if t.Want == event.Down && !t.Remains() {
+		if again && t.Want == event.Down && t.Completed && !t.Busy() {
+			continue
+		}
+		known := t.Want == event.Up || t.Remains()
+		if !known {
 			tx.emit(t.Name, cause, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonDependency})
 		}
-		tx.pull(t, cause, seen)
+		tx.pull(t, cause, known, seen)
 	}
 }
 

@@ -94,8 +94,7 @@ func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
 		return nil // it cannot exist; recovery settles it
 	}
 	var ds []Duty
-	ready := v.Spec.Hooks.PreStart == nil || i.PreStarted
-	if i.Running == nil && i.ExecFailed == nil && !i.Adopted && ready {
+	if i.Running == nil && i.ExecFailed == nil && !i.Adopted && prepared(v) {
 		ds = append(ds, Duty{Do: ActOpen, Service: v.Name, Instance: i.ID, After: i.Seq})
 	}
 	signal := func(operation, sig, scope string, after event.Seq) {
@@ -117,6 +116,12 @@ func instanceDuties(s *projector.State, v *projector.Service, now Now) []Duty {
 		}
 	}
 	return ds
+}
+
+// prepared tells that the live instance's pre_start has done its work, or that
+// there is none: its gate may be open.
+func prepared(v *projector.Service) bool {
+	return v.Spec.Hooks.PreStart == nil || v.Instance.PreStarted
 }
 
 // commandSignal is the signal that a command sends to a service; empty if it
@@ -183,13 +188,13 @@ func Wait(s *projector.State, v *projector.Service, now Now) (wait time.Duration
 	if mono, due := startDeadline(v); due {
 		sooner(time.Duration(mono - now.Mono))
 	}
-	switch {
-	case v.Instance != nil && v.Instance.Stop != nil && !v.Instance.Stuck:
-		if o := v.Instance.Stop; o.Killed != nil {
-			sooner(time.Duration(o.Killed.Mono + int64(StuckAfter) - now.Mono))
-		} else {
+	if at := stuckAt(v, now); at != 0 {
+		sooner(time.Duration(at - now.Mono))
+		if o := v.Instance.Stop; o.Killed == nil {
 			until(o.Deadline.Mono)
 		}
+	}
+	switch {
 	case v.Tree != nil:
 		until(max(v.Tree.Stop.Deadline.Mono, v.Tree.Retry))
 	case v.Phase == event.PhaseBackoff && !v.Busy():

@@ -64,7 +64,24 @@ func exitData(in Exited, v *projector.Service, i *projector.Instance, now Now) e
 	} else {
 		d.Expected = !projector.Failing(i.Stop.Reason)
 	}
+	d.Background = background(v, i, d)
 	return d
+}
+
+// backgroundTime is how soon a program that goes into the background has ended.
+const backgroundTime = time.Second
+
+// background guesses that a program went into the background: supd supervises
+// its first process, which has done what it was to do, and would start it again
+// and again in vain.
+func background(v *projector.Service, i *projector.Instance, d event.InstanceExitedData) bool {
+	switch {
+	case i.Stop != nil || i.Running == nil || v.Spec.Oneshot() || d.Code == nil || *d.Code != 0:
+		return false
+	case !i.IsReady():
+		return true
+	}
+	return v.Spec.Restart == event.RestartAlways && (d.Leftovers || time.Duration(d.Uptime) < backgroundTime)
 }
 
 // uptime counts from the exec, by the boot clock within a boot and by the
@@ -234,7 +251,10 @@ func fatalReason(v *projector.Service, exit string) string {
 }
 
 func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecFailure) string {
-	how := "its exit status is unknown"
+	how, hint := "its exit status is unknown", ""
+	if failure == nil && v.LastExit != nil {
+		hint = v.LastExit.Hint()
+	}
 	switch {
 	case failure != nil:
 		how = failure.Text()
@@ -249,7 +269,10 @@ func retryDetail(v *projector.Service, exit event.Exit, failure *projector.ExecF
 	case exit.Signal != nil:
 		how = "it was ended by " + *exit.Signal
 	}
-	return clip(fmt.Sprintf("%s; max_retries is %d", how, v.Spec.MaxRetries))
+	if v.Spec.Restart == event.RestartNever {
+		return clip(how + "; restart is never" + hint)
+	}
+	return clip(fmt.Sprintf("%s; max_retries is %d%s", how, v.Spec.MaxRetries, hint))
 }
 
 // hopeless tells an exec failure that another try cannot mend: the program is
@@ -263,6 +286,26 @@ func hopeless(f projector.ExecFailure) bool {
 		return slices.Contains([]int{1, 2, 7, 8, 13, 20, 21, 22, 36, 40}, f.Errno)
 	}
 	return false
+}
+
+// scarce tells a start that failed for lack of what other processes will give
+// back: 11 EAGAIN, 12 ENOMEM, 23 ENFILE, 24 EMFILE. Numbers as in hopeless.
+func scarce(f projector.ExecFailure) bool { return slices.Contains([]int{11, 12, 23, 24}, f.Errno) }
+
+// ShortageDelay is the longest wait before a start is tried again that the
+// machine had no resources for. Half of it is chance, so that a thousand
+// services do not ask again at once.
+const ShortageDelay = time.Second
+
+// postpone tries a start again that never took place. It says nothing about the
+// service, so it uses up no retry and no backoff, and however long the shortage
+// lasts, supd never gives up.
+func (tx *Tx) postpone(v *projector.Service, cause string) {
+	delay := time.Duration(float64(ShortageDelay) * (1 + tx.Rand) / 2)
+	tx.emit(v.Name, cause, event.RestartScheduledData{
+		Retry: v.Retries, Delay: event.Duration(delay), Jitter: tx.Rand, NotBefore: tx.Now.Moment().Add(delay), Shortage: true,
+		Policy: event.RestartPolicy{Restart: v.Spec.Restart, Backoff: v.Spec.Backoff, MaxRetries: v.Spec.MaxRetries},
+	})
 }
 
 // Delay is the wait before the n-th restart since a start or a stable time:

@@ -8,10 +8,11 @@ import (
 )
 
 // ready records that an instance is ready. Whoever says so has been executed,
-// even if that was not heard yet.
+// even if that was not heard yet; but not while pre_start runs: then the gate is
+// closed, and it is the hook that speaks.
 func (tx *Tx) ready(in Ready) {
 	v, i := tx.instance(in.Service, in.Instance)
-	if i == nil || !i.Awaits || i.Ready != nil || i.ExecFailed != nil {
+	if i == nil || !i.Awaits || i.Ready != nil || i.ExecFailed != nil || i.Running == nil && !prepared(v) {
 		return
 	}
 	tx.executed(Executed{in.Service, in.Instance})

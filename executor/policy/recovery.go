@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"supd/journal/event"
 	"supd/projector"
@@ -81,6 +82,7 @@ func (tx *Tx) started(in Started) {
 		return
 	}
 	rebooted := tx.State.Supd.Boot != tx.Now.Boot
+	orderly := tx.State.Supd.Stopped
 	r := tx.emit("", "", in.Engine)
 	if !same {
 		tx.emit("", r.ID, in.Keeper)
@@ -98,6 +100,9 @@ func (tx *Tx) started(in Started) {
 		tx.emit("", r.ID, *in.Logger)
 	}
 	tx.settleUpgrades(in.Upgrade)
+	if in.Engine.Mode == event.ModeAllLost && !orderly {
+		tx.cutOutputs(in.Heard)
+	}
 	if rebooted {
 		tx.repeatOneshots(r.ID)
 	}
@@ -148,11 +153,24 @@ func (tx *Tx) settle(in Settle) {
 				PID: v.Instance.PID, StartTime: v.Instance.StartTime,
 			})
 		}
+		tx.killAnew(v)
 	}
 	tx.endResolved()
 	for _, c := range tx.openCommands() {
 		tx.settled(rowCommand, "", "", "command "+c.ID+" not ended", "goes on")
 	}
+}
+
+// killAnew begins the time anew in which KILL must be answered (UnansweredAfter):
+// it is this engine that asks for it, however long ago it was due.
+func (tx *Tx) killAnew(v *projector.Service) {
+	i := v.Instance
+	if i == nil || i.Stuck || i.Stop == nil || i.Stop.Killed != nil || i.Boot != tx.Now.Boot || tx.Now.Mono < i.Stop.Deadline.Mono {
+		return
+	}
+	tx.emit(v.Name, i.Stop.Record, event.InstanceStoppingData{
+		Instance: i.ID, Signal: event.Kill, Deadline: tx.Now.Moment(), Reason: i.Stop.Reason,
+	})
 }
 
 func liveID(v *projector.Service) string {
@@ -222,12 +240,60 @@ func (tx *Tx) settleUnrecorded(f Found) {
 	}
 }
 
+// Why output is perhaps lost, as people read it.
+const (
+	cutUnseen = "it ended while nobody of supd lived; what it wrote last was in its pipe"
+	cutEnding = "all of supd was killed within a second after it ended; what was not read yet was in its pipe"
+	cutReboot = "the machine stopped while it ran; what was in its pipe, or not on the disk yet, went with it"
+)
+
+// cutWindow is how long after an exit its output counts as perhaps not read when
+// all of supd is killed. It is read within milliseconds unless the disk hangs.
+const cutWindow = time.Second
+
+// cutOutputs declares what may have been in the pipes of services that had ended
+// just before all of supd was killed (P3, P4): nobody is left who read them.
+func (tx *Tx) cutOutputs(heard int64) {
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		v := tx.State.Services[name]
+		x := v.LastExit
+		if x == nil || x.Boot != tx.Now.Boot || !x.Ran || heard != 0 && x.At.Mono < heard-int64(cutWindow) {
+			continue
+		}
+		tx.cutOutput(v, x.Instance, x.Record, x.At.Wall, cutEnding)
+	}
+}
+
+// cutOutput declares a gap of unknown size in each captured stream of an instance.
+func (tx *Tx) cutOutput(v *projector.Service, instance, cause string, from time.Time, why string) {
+	if !v.Spec.CaptureOutput {
+		return
+	}
+	streams := []string{"stdout", "stderr"}
+	if v.Spec.MergeStderr {
+		streams = streams[:1]
+	}
+	for _, stream := range streams {
+		tx.emit(v.Name, cause, event.OutputGapData{Stream: stream, Instance: instance, From: from, To: tx.Now.Wall, Reason: why})
+	}
+}
+
+// strangerEnded records that row 9 was carried out.
+func (tx *Tx) strangerEnded(in Ended) {
+	service := ""
+	if tx.State.Services[in.Service] != nil { // its environment may say anything
+		service = in.Service
+	}
+	tx.settled(rowStranger, service, in.Instance, in.Found, "ended")
+}
+
 // settleReboot ends what another boot has taken with it.
 func (tx *Tx) settleReboot(v *projector.Service) {
 	id := liveID(v)
 	tx.settled(rowReboot, v.Name, id, foundOtherBoot, "record its end")
 	if v.Instance != nil {
 		tx.doubtCommands(v, v.Instance)
+		tx.cutOutput(v, id, v.Instance.Record, v.Instance.Started.Wall, cutReboot)
 		tx.exited(Exited{Service: v.Name, Instance: id, Unknown: true})
 		return
 	}
@@ -283,6 +349,7 @@ func (tx *Tx) lost(in Lost) {
 	}
 	tx.doubtCommands(v, i)
 	tx.settled(rowGone, v.Name, i.ID, fmt.Sprintf("pid %d is gone", i.PID), "record its end as unknown")
+	tx.cutOutput(v, i.ID, i.Record, i.Started.Wall, cutUnseen)
 	tx.exited(Exited{Service: v.Name, Instance: i.ID, Unknown: true, Leftovers: in.Leftovers})
 }
 

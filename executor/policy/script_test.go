@@ -108,6 +108,8 @@ func (p *player) spec(name string, o map[string]string) event.Spec {
 			s.Backoff.Initial = event.Duration(p.duration(v))
 		case "reload":
 			s.ReloadSignal = v
+		case "capture":
+			s.CaptureOutput, s.MergeStderr = true, v == "merged"
 		case "nice":
 			s.Nice = p.number(v)
 		case "success":
@@ -136,6 +138,12 @@ func (p *player) request(verb string, args []string, o map[string]string) {
 		cmd.Request.Args, rest = map[string]string{event.ArgSignal: rest[0]}, rest[1:]
 	case verb == "shutdown" && slices.Contains(rest, "keep"):
 		cmd.Request.Args, rest = map[string]string{event.ArgKeepServices: "true"}, rest[1:]
+	}
+	if verb == "shutdown" && o["force"] != "" {
+		if cmd.Request.Args == nil {
+			cmd.Request.Args = map[string]string{}
+		}
+		cmd.Request.Args[event.ArgForce] = "true"
 	}
 	cmd.Request.Patterns = rest
 	if verb == "restart" && o["rolling"] != "" {
@@ -173,7 +181,11 @@ func (p *player) engine(o map[string]string) {
 	if o["boot"] != "" {
 		p.w.Now.Boot, p.w.Now.Mono = "boot-"+o["boot"], int64(time.Hour)
 	}
-	p.decide(p.started())
+	in := p.started()
+	if o["lost"] != "" { // all of supd was
+		in.Engine.Mode, in.Heard = event.ModeAllLost, p.w.Now.Mono-int64(p.duration(o["lost"]))
+	}
+	p.decide(in)
 }
 
 // settle reads found instances: web/i1:closed,executed,adopted,exited:1,left,

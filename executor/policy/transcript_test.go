@@ -193,7 +193,11 @@ func data(r event.Record) string {
 	case event.StateBaseData:
 		return fmt.Sprintf("{part %d of %d}", d.Part, d.Parts)
 	case event.RestartScheduledData:
-		return fmt.Sprintf("{retry %d, delay %s, jitter %v}", d.Retry, d.Delay, d.Jitter)
+		shortage := ""
+		if d.Shortage {
+			shortage = ", shortage"
+		}
+		return fmt.Sprintf("{retry %d, delay %s, jitter %v%s}", d.Retry, d.Delay, d.Jitter, shortage)
 	}
 	b, err := event.Marshal(r.Data)
 	if err != nil {

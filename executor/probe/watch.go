@@ -117,9 +117,11 @@ func (w *watch) overdue(now time.Time) (at time.Time, ok bool) {
 }
 
 // How often a service that is not ready yet is asked. It begins fast, since most
-// are ready within a second and whoever depends on them waits.
+// are ready within a second and whoever depends on them waits, and each wait is
+// half as long again as the one before, so that a start is told late by a third of
+// its time at most.
 const (
-	readyFirst   = 20 * time.Millisecond
+	readyFirst   = 5 * time.Millisecond
 	readySlowest = time.Second
 	readyTimeout = 3 * time.Second // of one probe
 	linesEvery   = 100 * time.Millisecond
@@ -132,7 +134,7 @@ func (p *Prober) untilReady(ctx context.Context, t *Target) {
 		return
 	}
 	c := p.check(t, t.ReadyBy.Probe, readyExec)
-	for wait := readyFirst; ; wait = min(2*wait, readySlowest) {
+	for wait := readyFirst; ; wait = min(wait+wait/2, readySlowest) {
 		if !sleep(ctx, p.spread(wait)) {
 			return
 		}

@@ -108,7 +108,8 @@ func checkID(id string) error {
 }
 
 var verbs = []event.Verb{
-	event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbReload, event.VerbApply, event.VerbShutdown, event.VerbUpgrade,
+	event.VerbStart, event.VerbStop, event.VerbRestart, event.VerbSignal, event.VerbReload, event.VerbApply, event.VerbScale,
+	event.VerbUpgrade, event.VerbShutdown,
 }
 
 func checkCommand(c event.CommandRequest) error {

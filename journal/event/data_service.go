@@ -142,6 +142,10 @@ type InstanceExitedData struct {
 	// Leftovers tells that members of its tree live; the record that says what
 	// becomes of them follows.
 	Leftovers bool `json:"leftovers"`
+	// Background tells that the program looks as if it had gone into the
+	// background: it ended with code 0 and unasked before it was ready, or at once
+	// or with others left, though it is to be restarted always.
+	Background bool `json:"background,omitempty"`
 }
 
 // InstanceStuckData says that an instance was killed and is not dead. It is
@@ -206,6 +210,9 @@ type RestartScheduledData struct {
 	NotBefore Moment        `json:"not_before"`
 	Exit      Exit          `json:"exit"`
 	Policy    RestartPolicy `json:"policy"`
+	// Shortage tells that nothing was tried: the machine lacked the resources for
+	// a process. It counts as no retry and no restart.
+	Shortage bool `json:"shortage,omitempty"`
 }
 
 // RestartCancelledData says that a scheduled restart will not happen as

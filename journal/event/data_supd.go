@@ -131,12 +131,14 @@ type ConfigRejectedData struct {
 	Errors []ConfigError `json:"errors"`
 }
 
-// OutputGapData counts output that was not kept (P4).
+// OutputGapData counts output that was not kept (P4). Lines and bytes are null
+// where nobody could count them: it was in the pipe of a service that ended while
+// nobody of supd lived, or that supd was reading when all of it was killed.
 type OutputGapData struct {
 	Stream   string    `json:"stream"`
 	Instance string    `json:"instance"`
-	Lines    int64     `json:"lines"`
-	Bytes    int64     `json:"bytes"`
+	Lines    *int64    `json:"lines"`
+	Bytes    *int64    `json:"bytes"`
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
 	Reason   string    `json:"reason"`

@@ -203,16 +203,19 @@ func (g *Graph) CycleText() string { return strings.Join(g.cycle, " → ") }
 // Order lists all services, each behind what it needs.
 func (g *Graph) Order() []string { return g.order }
 
-// CriticalPath is the chain of needs that made a service ready as late as it
-// was, the first to start at the front: from the service back to what became
-// ready last before it, and so on. at gives when a service was ready, in any
-// unit; ok is false for one that was not, which ends the chain.
-func (g *Graph) CriticalPath(service string, at func(string) (when int64, ok bool)) []string {
+// CriticalPath is the chain of needs that made a service start as late as it
+// did, the first to start at the front: from the service back to what was ready
+// last before it started, and so on. at gives when a service started and when
+// it was ready, in any unit; ready is false for one that was not, which ends
+// the chain, and one that has not started yet starts at the end of time.
+func (g *Graph) CriticalPath(service string, at func(string) (started, when int64, ready bool)) []string {
 	path := []string{service}
 	for {
+		start, _, _ := at(service)
 		last, when := "", int64(0)
 		for _, e := range g.needs[service] {
-			if t, ok := at(e.Service); ok && (last == "" || t > when) {
+			// What was ready later only, restarted meanwhile, was not waited for.
+			if _, t, ok := at(e.Service); ok && t <= start && (last == "" || t > when) {
 				last, when = e.Service, t
 			}
 		}

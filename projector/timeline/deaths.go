@@ -42,6 +42,9 @@ func (s *Story) tally(r event.Record) {
 		}
 		s.deaths = append(s.deaths, death)
 	case event.RestartScheduledData:
+		if d.Shortage {
+			break // no decision on the death, whose own came before
+		}
 		s.then(fmt.Sprintf("retry %d in %s", d.Retry, span(d.Delay)))
 	case event.ServiceFatalData:
 		s.then("gave up: " + d.Reason)

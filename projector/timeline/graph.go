@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"supd/journal/event"
@@ -35,12 +37,16 @@ type GraphEdge struct {
 func Graph(s *projector.State) []GraphNode {
 	g := s.Graph()
 	nodes := make([]GraphNode, 0, len(s.Services))
-	at := func(name string) (int64, bool) {
-		t := readyAt(s.Services[name])
-		if t == nil {
-			return 0, false
+	at := func(name string) (started, when int64, ready bool) {
+		v := s.Services[name]
+		started = math.MaxInt64
+		if t := startedAt(v); t != nil {
+			started = t.UnixNano()
 		}
-		return t.UnixNano(), true
+		if t := readyAt(v); t != nil {
+			return started, t.UnixNano(), true
+		}
+		return started, 0, false
 	}
 	for _, name := range g.Order() {
 		v := s.Services[name]
@@ -65,6 +71,52 @@ func Graph(s *projector.State) []GraphNode {
 	return nodes
 }
 
+// Around is the part of a graph that has the named services and everything
+// they need, directly or not, in the same order.
+func Around(nodes []GraphNode, names []string) []GraphNode {
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+	}
+	part := []GraphNode{}
+	for _, n := range slices.Backward(nodes) { // each comes before what it needs
+		if !wanted[n.Service] {
+			continue
+		}
+		for _, e := range n.Needs {
+			wanted[e.Service] = true
+		}
+		part = append(part, n)
+	}
+	slices.Reverse(part)
+	return part
+}
+
+// took is how long a service's own start took; ok is false if it is not over.
+func (n GraphNode) took() (d time.Duration, ok bool) {
+	if n.StartedAt == nil || n.ReadyAt == nil {
+		return 0, false
+	}
+	return max(0, n.ReadyAt.Sub(*n.StartedAt)), true
+}
+
+// Critical is the critical path that matters most: of all, the one whose own
+// starts took longest together.
+func Critical(nodes []GraphNode) (path []string, took time.Duration) {
+	own := map[string]time.Duration{}
+	for _, n := range nodes { // each behind what it needs
+		own[n.Service], _ = n.took()
+		sum := time.Duration(0)
+		for _, name := range n.CriticalPath {
+			sum += own[name]
+		}
+		if _, over := n.took(); over && (sum > took || path == nil) {
+			path, took = n.CriticalPath, sum
+		}
+	}
+	return path, took
+}
+
 func edgeKind(e event.Edge) string {
 	switch {
 	case e.Requires:
@@ -76,10 +128,14 @@ func edgeKind(e event.Edge) string {
 }
 
 func startedAt(v *projector.Service) *time.Time {
-	if v.Instance == nil {
-		return nil
+	switch x := v.LastExit; {
+	case v.Instance != nil:
+		return &v.Instance.Started.Wall
+	case v.Completed && x != nil:
+		t := x.At.Wall.Add(-time.Duration(x.Uptime))
+		return &t
 	}
-	return &v.Instance.Started.Wall
+	return nil
 }
 
 // readyAt is when a service met what others wait for, if it still does.

@@ -92,7 +92,7 @@ func commandText(r event.Record) string {
 	switch d := r.Data.(type) {
 	case event.CommandAcceptedData:
 		targets := names(d.Targets)
-		for _, k := range []string{event.ArgSignal, event.ArgKeepServices} {
+		for _, k := range []string{event.ArgSignal, event.ArgKeepServices, event.ArgForce} {
 			if v := d.Args[k]; v != "" {
 				targets = k + "=" + v + " " + targets
 			}
@@ -117,11 +117,17 @@ func serviceText(r event.Record) string {
 	case event.ServiceFatalData:
 		return fmt.Sprintf("%s after %s%s", d.Reason, plural(d.Retries, "retry", "retries"), colon(d.Detail))
 	case event.RestartScheduledData:
+		if d.Shortage {
+			return "put off for " + span(d.Delay) + ": the machine lacks resources for it"
+		}
 		return fmt.Sprintf("retry %d in %s after %s", d.Retry, span(d.Delay), exit(d.Exit.Code, d.Exit.Signal))
 	case event.RestartCancelledData:
 		return "by " + d.By
 	case event.OutputGapData:
-		return fmt.Sprintf("%s: %s, %s lost: %s", d.Stream, count(int(d.Lines), "line"), size(d.Bytes), d.Reason)
+		if d.Lines == nil || d.Bytes == nil {
+			return fmt.Sprintf("%s: perhaps some of it lost: %s", d.Stream, d.Reason)
+		}
+		return fmt.Sprintf("%s: %s, %s lost: %s", d.Stream, count(int(*d.Lines), "line"), size(*d.Bytes), d.Reason)
 	case event.OutputTrimmedData:
 		return fmt.Sprintf("%s: %s, %s: %s", d.Stream, count(d.Segments, "segment"), size(d.Bytes), d.Why)
 	case event.Unknown:
@@ -147,7 +153,7 @@ func instanceText(r event.Record) string {
 	case event.InstanceExitedData:
 		return exited(d)
 	case event.InstanceStuckData:
-		return fmt.Sprintf("pid %d is killed and not dead, state %s", d.PID, d.State)
+		return fmt.Sprintf("pid %d: %s", d.PID, d.State)
 	case event.InstanceSweptData:
 		return swept(d)
 	case event.InstanceAdoptedData:
@@ -187,7 +193,11 @@ func exited(d event.InstanceExitedData) string {
 	if d.Expected {
 		text += ", expected"
 	}
-	return fmt.Sprintf("%s, up %s, cpu %s, %s", text, span(d.Uptime), span(d.CPU), size(d.MaxRSS))
+	text = fmt.Sprintf("%s, up %s, cpu %s, %s", text, span(d.Uptime), span(d.CPU), size(d.MaxRSS))
+	if d.Background {
+		text += "; did it go into the background? It must run in the foreground"
+	}
+	return text
 }
 
 // exit tells how a process ended, as far as it is known.

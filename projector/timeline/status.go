@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"supd/journal/event"
 	"supd/projector"
@@ -50,6 +49,8 @@ func reason(v *projector.Service) *string {
 	switch {
 	case v.Phase == event.PhaseFatal:
 		text = v.Fatal
+	case v.Phase == event.PhaseStuck && v.Instance.Stop.Killed == nil:
+		text = "SIGKILL is due, and nobody tells that it was sent; it is not replaced while it lives"
 	case v.Phase == event.PhaseStuck:
 		text = "killed and not dead; it is not replaced while it lives"
 	case v.Hook != nil:
@@ -65,13 +66,15 @@ func reason(v *projector.Service) *string {
 	case v.Instance != nil && v.Instance.Stop != nil:
 		text = fmt.Sprintf("%s sent because of %s", v.Instance.Stop.Signal, v.Instance.Stop.Reason)
 	case v.Tree != nil:
-		text = "ending what its main process left behind" + daemonized(v, true)
+		text = "ending what its main process left behind" + v.LastExit.Hint()
 	case v.Phase == event.PhaseBackoff && v.Failure != nil:
 		text = v.Failure.Text()
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil && !v.LastExit.Ran:
 		text = v.LastExit.FailureText()
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil:
-		text = ExitText(v.LastExit.Code, v.LastExit.Signal) + daemonized(v, false)
+		text = ExitText(v.LastExit.Code, v.LastExit.Signal) + v.LastExit.Hint()
+	case v.Phase == event.PhaseExited && v.LastExit != nil && !v.LastExit.Expected:
+		text = endedText(v.LastExit)
 	case v.Phase == event.PhaseExited:
 		text = "completed"
 	}
@@ -81,32 +84,24 @@ func reason(v *projector.Service) *string {
 	return &text
 }
 
+// endedText says how a service ended that is not started again and did not
+// succeed.
+func endedText(x *projector.LastExit) string {
+	switch {
+	case x.Signal != nil:
+		return "ended by " + *x.Signal
+	case x.Code != nil:
+		return fmt.Sprintf("exited with code %d", *x.Code)
+	}
+	return "it ended, and nobody knows how"
+}
+
 // waitText says what a service waits for, or what went wrong with that.
 func waitText(w *projector.Waiting) string {
 	if w.Failed != "" {
 		return w.Failed
 	}
 	return "waits " + waiting(event.ServiceWaitingData{For: w.For, Limiter: w.Limiter})
-}
-
-// daemonHint is what to do about a program that goes into the background.
-const daemonHint = "hint: did it go into the background? It must run in the foreground: look for an option such as --foreground, or set restart = \"on-failure\""
-
-// daemonTime is how soon a program that goes into the background has ended.
-const daemonTime = time.Second
-
-// daemonized guesses that a program went into the background: its first
-// process ended well and unasked, at once or with others left behind, and is
-// started again and again in vain.
-func daemonized(v *projector.Service, leftovers bool) string {
-	x := v.LastExit
-	if x == nil || !x.Ran || x.Stop != "" || x.Code == nil || *x.Code != 0 || v.Spec.Restart != event.RestartAlways {
-		return ""
-	}
-	if !leftovers && time.Duration(x.Uptime) >= daemonTime {
-		return ""
-	}
-	return "; " + daemonHint
 }
 
 // ExitText says how something ended: "exit 1", "SIGKILL", "unknown".

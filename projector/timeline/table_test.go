@@ -88,29 +88,31 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// A program that goes into the background is named as what it looks like.
-func TestDaemonHint(t *testing.T) {
-	zero, one := 0, 1
-	for name, tt := range map[string]struct {
-		exit    projector.LastExit
-		restart string
-		tree    bool
-		hint    bool
+// What is at rest says how it ended, and a program that went into the
+// background is named as what it looks like.
+func TestEndReasons(t *testing.T) {
+	zero, three, segv := 0, 3, "SIGSEGV"
+	hint := "; hint: did it go into the background? It must run in the foreground: look for an option such as --foreground"
+	for name, c := range map[string]struct {
+		exit  projector.LastExit
+		phase event.Phase
+		want  string
 	}{
-		"at once":        {projector.LastExit{Code: &zero, Ran: true, Uptime: event.Duration(20 * time.Millisecond)}, event.RestartAlways, false, true},
-		"leaves others":  {projector.LastExit{Code: &zero, Ran: true, Uptime: event.Duration(5 * time.Second)}, event.RestartAlways, true, true},
-		"later":          {projector.LastExit{Code: &zero, Ran: true, Uptime: event.Duration(5 * time.Second)}, event.RestartAlways, false, false},
-		"failed":         {projector.LastExit{Code: &one, Ran: true}, event.RestartAlways, false, false},
-		"asked":          {projector.LastExit{Code: &zero, Ran: true, Stop: "command"}, event.RestartAlways, true, false},
-		"only if failed": {projector.LastExit{Code: &zero, Ran: true}, event.RestartOnFailure, true, false},
+		"success":              {projector.LastExit{Code: &zero, Expected: true, Ran: true}, event.PhaseExited, "completed"},
+		"failure":              {projector.LastExit{Code: &three, Ran: true}, event.PhaseExited, "exited with code 3"},
+		"signal":               {projector.LastExit{Signal: &segv, Ran: true}, event.PhaseExited, "ended by SIGSEGV"},
+		"unseen":               {projector.LastExit{Ran: true}, event.PhaseExited, "it ended, and nobody knows how"},
+		"crash":                {projector.LastExit{Code: &three, Ran: true}, event.PhaseBackoff, "exit 3"},
+		"background":           {projector.LastExit{Code: &zero, Ran: true, Ready: true, Background: true}, event.PhaseBackoff, "exit 0" + hint + ", or set restart = \"on-failure\""},
+		"background, unready":  {projector.LastExit{Code: &zero, Ran: true, Background: true}, event.PhaseBackoff, "exit 0" + hint},
+		"background, its tree": {projector.LastExit{Code: &zero, Ran: true, Background: true}, event.PhaseStopping, "ending what its main process left behind" + hint},
 	} {
-		v := &projector.Service{Name: "web", Phase: event.PhaseBackoff, LastExit: &tt.exit, Spec: event.Spec{Restart: tt.restart}}
-		if tt.tree {
-			v.Phase, v.Tree = event.PhaseStopping, &projector.Tree{}
+		v := &projector.Service{Name: "web", Phase: c.phase, LastExit: &c.exit}
+		if c.phase == event.PhaseStopping {
+			v.Tree = &projector.Tree{}
 		}
-		s := ServiceStatus(v)
-		if got := s.Reason != nil && strings.Contains(*s.Reason, "hint: "); got != tt.hint {
-			t.Errorf("%s: hint %v, want %v", name, got, tt.hint)
+		if s := ServiceStatus(v); s.Reason == nil || *s.Reason != c.want {
+			t.Errorf("%s: %v, want %q", name, s.Reason, c.want)
 		}
 	}
 }

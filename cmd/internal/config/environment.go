@@ -179,6 +179,7 @@ func (l *loader) candidates(s *settings, x execText, program string, env environ
 	}
 	unusable := ""
 	for _, p := range paths {
+		p = strings.ReplaceAll(p, replicaMark, "0") // the first replica speaks for all
 		info, err := l.host.stat(p)
 		switch {
 		case err != nil:

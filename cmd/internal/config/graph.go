@@ -170,6 +170,8 @@ func (g *graph) one(n *member, key string, d named) {
 		g.l.problem(d.at, "", "`conflicts`: service `%s` would be in conflict with itself", n.name)
 	case other == n:
 		g.l.problem(d.at, "", "`%s`: service `%s` would wait for itself", key, n.name)
+	case key == "requires" && other.count != nil && *other.count == 0:
+		g.l.problem(d.at, "", "`requires`: service `%s` could never start: there are no replicas of `%s`", n.name, d.name)
 	case d.condition == event.ConditionCompleted && !other.spec.Oneshot():
 		g.l.problem(d.at, "write the condition started or ready, or give it `type = \"oneshot\"`", "`%s`: service `%s` never completes: it is no oneshot", key, other.name)
 	}

@@ -207,6 +207,9 @@ func (r resolvedExecs) to(launch *event.Launch) {
 // checkLife looks at type, remain, ready and health together.
 func (l *loader) checkLife(s *settings) {
 	if s.spec.Oneshot() {
+		if _, set := s.at["restart"]; !set {
+			s.spec.Restart = event.RestartNever // always would try a failing one for ever
+		}
 		if s.spec.Ready != nil {
 			l.problem(s.at["ready"], "", "`ready` is for services that go on running: a oneshot is waited for until it has completed")
 		}

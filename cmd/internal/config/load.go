@@ -38,6 +38,7 @@ func Load(path string, host Host) (*Set, []Problem) {
 		l.service(p)
 	}
 	l.checkGraph()
+	slices.SortFunc(l.set.Replicas, func(a, b Replicas) int { return strings.Compare(a.base(), b.base()) })
 	slices.SortFunc(l.set.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 
 	problems := l.problems.sorted()

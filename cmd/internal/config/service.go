@@ -287,13 +287,26 @@ func (l *loader) resolve(p pending, s *settings) {
 	s.spec.Credential = who.String()
 	launch := l.launch(s, who)
 	if s.count == nil {
-		l.instance(p, s, launch, nil, known)
+		if l.claim(p, p.name, fmt.Sprintf("service `%s`", p.name)) {
+			if v, ok := l.instance(p.name, "", s, launch, known); ok {
+				l.set.Services = append(l.set.Services, v)
+			}
+		}
 		return
 	}
+	template, ok := l.instance(p.name, replicaMark, s, launch, known)
+	at := s.at["count"]
+	r := Replicas{*s.count, template, Place{at.src.shown, at.line, at.column}}
 	for i := range *s.count {
-		if !l.instance(p, s, launch, &i, known) {
+		if !l.claimReplica(p, i) {
 			return // the others would say the same
 		}
+		if ok {
+			l.set.Services = append(l.set.Services, r.replica(i))
+		}
+	}
+	if ok {
+		l.set.Replicas = append(l.set.Replicas, r)
 	}
 }
 
@@ -318,28 +331,19 @@ func (l *loader) launch(s *settings, who credential) event.Launch {
 	}
 }
 
-// instance resolves one service or replica and adds it to the set. It tells
-// whether a next replica is worth looking at.
-func (l *loader) instance(p pending, s *settings, launch event.Launch, replica *int, known bool) bool {
-	name, number, who := p.name, "", fmt.Sprintf("service `%s`", p.name)
-	if replica != nil {
-		number = strconv.Itoa(*replica)
-		name += "-" + number
-		who = fmt.Sprintf("replica %s of `%s`", number, p.name)
-		if len(name) > event.MaxServiceName {
-			l.problem(p.at, "", "replica name `%s` is longer than %d characters", name, event.MaxServiceName)
-			return false
-		}
-	}
-	if !l.claim(p, name, who) {
-		return false
+// instance resolves one service, or the template of its replicas; false if it
+// cannot be started so.
+func (l *loader) instance(base, replica string, s *settings, launch event.Launch, known bool) (v Service, ok bool) {
+	name := base
+	if replica != "" {
+		name += "-" + replica
 	}
 	before := len(l.problems.list)
-	env := l.resolveEnvironment(s, name, number)
+	env := l.resolveEnvironment(s, name, replica)
 	args, ok := l.arguments(execText{"command", s.words, s.at["command"]}, env)
 	execs := l.resolveExecs(s, env)
 	if !ok || !known || l.problems.failedSince(before) {
-		return false
+		return v, false
 	}
 	launch.Env, launch.Args = env.list(), args
 	launch.Paths = l.candidates(s, execText{"command", s.words, s.at["command"]}, args[0], env)
@@ -348,13 +352,21 @@ func (l *loader) instance(p pending, s *settings, launch event.Launch, replica *
 		launch.Program = s.words[0].written
 	}
 	spec := s.spec
-	spec.Replica = replica
 	spec.Environment.Names = slices.Sorted(maps.Keys(env.explicit))
 	if spec.Environment.Names == nil {
 		spec.Environment.Names = []string{}
 	}
-	l.set.Services = append(l.set.Services, Service{name, spec, launch, pairs(env.explicit)})
-	return true
+	return Service{name, spec, launch, pairs(env.explicit)}, true
+}
+
+// claimReplica notes a replica's name.
+func (l *loader) claimReplica(p pending, number int) bool {
+	name := replicaName(p.name, number)
+	if len(name) > event.MaxServiceName {
+		l.problem(p.at, "", "replica name `%s` is longer than %d characters", name, event.MaxServiceName)
+		return false
+	}
+	return l.claim(p, name, fmt.Sprintf("replica %d of `%s`", number, p.name))
 }
 
 // claim notes a name; two services cannot have one.

@@ -12,7 +12,9 @@ type Set struct {
 	Journal  Journal            `json:"journal"`
 	Output   Output             `json:"output"`
 	Start    Start              `json:"start"`
-	Services []Service          `json:"services"` // sorted by name, replicas expanded
+	Services []Service          `json:"services"`           // sorted by name, replicas expanded
+	Replicas []Replicas         `json:"replicas,omitempty"` // the services with count; sorted by base name
+	Scale    map[string]int     `json:"scale,omitempty"`    // counts that commands have set in place of those, by base name
 }
 
 // Supd says how supd itself runs.

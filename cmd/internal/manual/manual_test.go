@@ -14,7 +14,7 @@ import (
 	"supd/cmd/internal/config"
 )
 
-var rewrite = flag.Bool("rewrite", false, "rewrite reference.md")
+var rewrite = flag.Bool("rewrite", false, "rewrite the configuration page")
 
 func sample() *cobra.Command {
 	root := &cobra.Command{Use: "prog", Short: "Do things", Long: "Does things.\n\n  as it is  .\n.TH is no request here, 'nor' \\this"}
@@ -98,7 +98,7 @@ func renders(t *testing.T, p File, program string, args ...string) {
 
 // The page in the tree is the one that this version makes.
 func TestMarkdown(t *testing.T) {
-	const path = "reference.md"
+	const path = "../../doc/configuration.md"
 	if *rewrite {
 		if err := os.WriteFile(path, Markdown(), 0o644); err != nil {
 			t.Fatal(err)

@@ -4,17 +4,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"supd/cmd/internal/client"
+	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/rig"
 	"supd/journal/event"
 )
@@ -84,67 +89,150 @@ func number(t *testing.T, name string, fallback int64) int64 {
 	return n
 }
 
-// TestCrash kills engine and logger at random moments under load, then holds
-// the journal and the output against what the services wrote down (P1, P2, P3,
-// P6, P8). SUPD_CRASH_KILLS is how often it kills, SUPD_CRASH_SEED repeats the
-// choices of a run, not its timing.
+// TestCrash kills any one, any two or all three of supd's processes at random
+// moments under load, then holds the journal and the output against what the
+// services wrote down (P1, P2, P3, P6, P8). SUPD_CRASH_KILLS is how often it
+// kills, SUPD_CRASH_SEED repeats the choices of a run, not its timing.
 func TestCrash(t *testing.T) {
-	kills := int(number(t, "SUPD_CRASH_KILLS", 25))
+	kills := int(number(t, "SUPD_CRASH_KILLS", 18))
 	seed := number(t, "SUPD_CRASH_SEED", time.Now().UnixNano()%1_000_000_000)
 	t.Logf("SUPD_CRASH_SEED=%d SUPD_CRASH_KILLS=%d", seed, kills)
+	rig.ReapActors(t)
 	r := rig.New(t, crashConfig)
 	r.Run()
 	stop := r.Watch()
 	began := time.Now()
+	k := &killer{r: r, dice: rand.New(rand.NewPCG(uint64(seed), 99)), count: map[string]int{}}
 	stopped := make(chan struct{})
 	clients := make([]*commander, 4)
 	var wg sync.WaitGroup
 	for i := range clients {
-		clients[i] = &commander{r: r, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i)))}
+		clients[i] = &commander{r: r, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), outages: &k.outages}
 		if i%2 == 1 {
 			clients[i].client = r.Dial()
 		}
 		wg.Go(func() { clients[i].run(stopped) })
 	}
-	engines, loggers := killer(r, rand.New(rand.NewPCG(uint64(seed), 99)), kills)
+	for range kills {
+		k.round()
+	}
 	close(stopped)
 	wg.Wait()
 	var dump event.Dump
 	r.Supctl("dump").OK().JSON(&dump)
 	r.Shutdown()
 	c := newCheck(t, r)
+	c.forgive()
 	c.answers(clients)
 	c.replay(dump)
 	c.all(stop)
-	t.Logf("SUPD_CRASH_SEED=%d: %d engine and %d logger kills in %v%s", seed, engines, loggers, time.Since(began).Round(time.Second), c.summary())
+	t.Logf("SUPD_CRASH_SEED=%d: %d kills in %v%s%s", seed, kills, time.Since(began).Round(time.Second), k.summary(), c.summary())
 }
 
-// killer kills engine or logger or both at random moments, sometimes so soon
-// that the one before had not done anything yet.
-func killer(r *rig.Rig, dice *rand.Rand, kills int) (engines, loggers int) {
-	var deaths []time.Time // of engines
-	for range kills {
-		time.Sleep(time.Duration(dice.Int64N(int64(2 * time.Second)))) // the random moment itself
-		choice := dice.IntN(20)
-		if len(deaths) >= 4 && time.Since(deaths[len(deaths)-4]) < 11*time.Second && choice > 1 {
-			choice = 19 // the fifth death in 10 s means safe mode, where less is tested
-		}
-		var engine, logger int
-		r.Until("engine and logger are there", func() bool {
-			engine, logger = r.Engine(), r.Logger()
-			return engine != 0 && logger != 0
-		})
-		if choice < 12 {
-			r.Kill(engine)
-			deaths = append(deaths, time.Now())
-			engines++
-		}
-		if choice >= 10 {
-			r.Kill(logger)
-			loggers++
+// Which of supd's processes a round of the killer ends.
+const (
+	killEngine = 1 << iota
+	killLogger
+	killKeeper
+)
+
+// killSets are the sets that a round chooses from, the common ones more often.
+var killSets = []int{
+	killEngine, killEngine, killEngine, killEngine, killEngine, killEngine, killLogger, killLogger,
+	killEngine | killLogger, killEngine | killLogger, killKeeper, killKeeper, killKeeper, killKeeper | killLogger,
+	killKeeper | killEngine, killKeeper | killEngine, killKeeper | killEngine | killLogger, killKeeper | killEngine | killLogger,
+}
+
+// killer kills sets of supd's processes and sees that supd comes back.
+type killer struct {
+	r       *rig.Rig
+	dice    *rand.Rand
+	deaths  []time.Time    // of engines
+	count   map[string]int // rounds, by what was killed and how supd came back
+	outages atomic.Int64   // odd while there is perhaps nobody to answer
+}
+
+func (k *killer) round() {
+	time.Sleep(time.Duration(k.dice.Int64N(int64(1500 * time.Millisecond)))) // the random moment itself
+	set := killSets[k.dice.IntN(len(killSets))]
+	if n := len(k.deaths); n >= 4 && time.Since(k.deaths[n-4]) < 11*time.Second && set&killKeeper == 0 {
+		set = killLogger // the fifth death in 10 s means safe mode, where less is tested
+	}
+	parts := map[int]int{}
+	k.r.Until("all of supd is there", func() bool {
+		parts = map[int]int{killEngine: k.r.Engine(), killLogger: k.r.Logger(), killKeeper: k.r.Keeper()}
+		return parts[killEngine] != 0 && parts[killLogger] != 0 && parts[killKeeper] != 0
+	})
+	if set&killKeeper != 0 {
+		k.outages.Add(1)
+	}
+	// All at once, or one in the midst of what another one's death has begun.
+	gap := time.Duration(0)
+	if k.dice.IntN(2) == 0 {
+		gap = time.Duration(k.dice.Int64N(int64(700 * time.Millisecond)))
+	}
+	order := []int{killKeeper, killEngine, killLogger}
+	k.dice.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	names := map[int]string{killKeeper: "keeper", killEngine: "engine", killLogger: "logger"}
+	first, name := true, ""
+	for _, part := range []int{killKeeper, killEngine, killLogger} {
+		if set&part != 0 {
+			name += "+" + names[part]
 		}
 	}
-	return engines, loggers
+	for _, part := range order {
+		if set&part == 0 {
+			continue
+		}
+		if !first {
+			time.Sleep(gap) // a moment of another death
+		}
+		first = false
+		k.end(parts[part])
+		if part == killEngine {
+			k.deaths = append(k.deaths, time.Now())
+		}
+	}
+	how := ""
+	if set&killKeeper != 0 {
+		how = k.back()
+		k.outages.Add(1)
+	}
+	k.count[name[1:]+how]++
+}
+
+// end kills a process, which may have ended by itself since it was looked for:
+// a logger follows its keeper, an engine hands over and ends.
+func (k *killer) end(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
+
+// back waits for another keeper, or runs supd as somebody would who does not
+// wait for that.
+func (k *killer) back() string {
+	if k.dice.IntN(2) == 0 {
+		k.r.Run()
+		return ", run again"
+	}
+	alone := false
+	k.r.Until("another keeper answers, or nobody is left", func() bool {
+		if k.r.Keeper() == 0 && k.r.Engine() == 0 {
+			alone = true
+			return true
+		}
+		return k.r.Keeper() != 0 && k.r.Call(nil, "info").Code == exitcode.Done
+	})
+	if alone {
+		k.r.Run()
+		return ", run after all were gone"
+	}
+	return ", reborn"
+}
+
+func (k *killer) summary() string {
+	var b strings.Builder
+	for _, what := range slices.Sorted(maps.Keys(k.count)) {
+		fmt.Fprintf(&b, "\n%44s %9d", what, k.count[what])
+	}
+	return b.String()
 }
 
 // sent is a command that a client sent, and what it was told.
@@ -152,6 +240,8 @@ type sent struct {
 	id, verb string
 	reply    event.CommandReply
 	failure  string
+	accepted bool // it was told so
+	outage   bool // while it waited there was perhaps nobody to answer
 }
 
 // commander sends random commands, one after the other, and notes the answers.
@@ -160,6 +250,8 @@ type commander struct {
 	rand   *rand.Rand
 	client *client.Client // nil: by supctl
 	sent   []sent
+
+	outages *atomic.Int64 // see killer
 }
 
 func (c *commander) run(stopped chan struct{}) {
@@ -181,11 +273,13 @@ func (c *commander) one() {
 		targets = append(targets, crashTargets[c.rand.IntN(len(crashTargets))])
 	}
 	s := sent{id: uuid.Must(uuid.NewV7()).String(), verb: verb}
+	before := c.outages.Load()
 	if c.client == nil {
 		c.bySupctl(&s, sig, targets)
 	} else {
 		c.byClient(&s, sig, targets)
 	}
+	s.outage = before%2 == 1 || c.outages.Load() != before
 	c.sent = append(c.sent, s)
 }
 
@@ -209,7 +303,7 @@ func (c *commander) byClient(s *sent, sig string, targets []string) {
 		req.Args = map[string]string{event.ArgSignal: sig}
 	}
 	var err error
-	if s.reply, err = c.client.Command(ctx, req, nil); err != nil {
+	if s.reply, err = c.client.Command(ctx, req, func(event.CommandReply) { s.accepted = true }); err != nil {
 		s.failure = fmt.Sprintf("client %s %v: %v", s.verb, targets, err)
 	}
 }

@@ -12,7 +12,9 @@ import (
 )
 
 // daemon is a real service: where it is, how it runs, how to see that it works.
-// In its configuration and its files PROGRAM, FOLDER and PORT are filled in.
+// In its configuration and its files PROGRAM, BESIDE (the program's folder),
+// FOLDER, PORT and HEXPORT are filled in. Each says, or shows to a probe, when it
+// is ready: when supctl start has returned, it serves.
 type daemon struct {
 	name, program, user string
 	config              string // of supd: command, stop and reload signal
@@ -41,7 +43,8 @@ func daemons() []daemon {
 			name: "nginx", program: program("/usr/sbin/nginx"), user: "www-data", ends: "0", workers: true, serves: serveHTTP,
 			config: `command = ["PROGRAM", "-e", "stderr", "-p", "FOLDER", "-c", "FOLDER/nginx.conf"]
 stop = { signal = "QUIT" }
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.http = "http://127.0.0.1:PORT/"`,
 			files: map[string]string{"nginx.conf": `daemon off;
 worker_processes 2;
 pid pid;
@@ -56,7 +59,8 @@ http {
 		},
 		{
 			name: "redis", program: program("/usr/bin/redis-server"), user: "redis", ends: "0", serves: serveRedis,
-			config: `command = ["PROGRAM", "--bind", "127.0.0.1", "--port", "PORT", "--dir", "FOLDER", "--daemonize", "no"]`,
+			config: `command = ["PROGRAM", "--bind", "127.0.0.1", "--port", "PORT", "--dir", "FOLDER", "--daemonize", "no", "--supervised", "systemd"]
+ready.notify = true`,
 		},
 		{
 			// Its children lead groups and sessions of their own. INT: the fast shutdown.
@@ -64,32 +68,36 @@ http {
 			prepare: initPostgres, serves: servePostgres,
 			config: `command = ["PROGRAM", "-D", "FOLDER/data", "-p", "PORT", "-k", "FOLDER", "-c", "listen_addresses=127.0.0.1"]
 stop = { signal = "INT", timeout = "30s" }
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.exec = ["BESIDE/pg_isready", "-h", "127.0.0.1", "-p", "PORT"]`,
 		},
 		{
 			name: "memcached", program: program("/usr/bin/memcached"), user: "memcache", ends: "0", serves: serveMemcached,
-			config: `command = ["PROGRAM", "-l", "127.0.0.1", "-p", "PORT", "-U", "0"]`,
+			config: `command = ["PROGRAM", "-l", "127.0.0.1", "-p", "PORT", "-U", "0"]
+ready.tcp = "127.0.0.1:PORT"`,
 		},
 		{
 			// The master ignores QUIT, and ends with 143 after TERM, or by it while it
 			// executes itself anew, as USR2 makes it do.
 			name: "haproxy", program: program("/usr/sbin/haproxy"), user: "haproxy", ends: "0 143 SIGTERM", serves: serveHTTP,
 			config: `command = ["PROGRAM", "-W", "-db", "-f", "FOLDER/haproxy.cfg"]
-reload = { signal = "USR2" }`,
-			files: map[string]string{"haproxy.cfg": `defaults
-	mode http
-	timeout client 5s
-	timeout server 5s
-	timeout connect 5s
-frontend web
-	bind 127.0.0.1:PORT
-	http-request return status 200 content-type text/plain string "it works"
-`},
+reload = { signal = "USR2" }
+ready.http = "http://127.0.0.1:PORT/"`,
+			files: map[string]string{"haproxy.cfg": haproxyConfig},
+		},
+		{
+			// It says RELOADING before its first READY.
+			name: "haproxy-notify", program: program("/usr/sbin/haproxy"), user: "haproxy", ends: "0 143 SIGTERM", serves: serveHTTP,
+			config: `command = ["PROGRAM", "-Ws", "-f", "FOLDER/haproxy.cfg"]
+reload = { signal = "USR2" }
+ready.notify = true`,
+			files: map[string]string{"haproxy.cfg": haproxyConfig},
 		},
 		{
 			name: "mosquitto", program: program("/usr/sbin/mosquitto"), user: "mosquitto", ends: "0", serves: serveMQTT,
 			config: `command = ["PROGRAM", "-c", "FOLDER/mosquitto.conf"]
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.tcp = "127.0.0.1:PORT"`,
 			files: map[string]string{"mosquitto.conf": "listener PORT 127.0.0.1\nallow_anonymous true\n"},
 		},
 		{
@@ -97,14 +105,16 @@ reload = { signal = "HUP" }`,
 			name: "dnsmasq", program: program("/usr/sbin/dnsmasq"), user: "dnsmasq", ends: "0", serves: serveDNS,
 			config: `command = ["PROGRAM", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--log-facility=-", "--no-resolv",
 	"--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces", "--port=PORT", "--address=/works.test/192.0.2.1"]
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.tcp = "127.0.0.1:PORT"`,
 		},
 		{
 			// HUP makes it execute itself anew; asked to end, it ends with 0, older ones
 			// with 255.
 			name: "sshd", program: program("/usr/sbin/sshd"), user: "sshd", ends: "0 255", prepare: hostKey, serves: serveSSH,
 			config: `command = ["PROGRAM", "-D", "-e", "-f", "FOLDER/sshd_config"]
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.tcp = "127.0.0.1:PORT"`,
 			files: map[string]string{"sshd_config": `Port PORT
 ListenAddress 127.0.0.1
 HostKey FOLDER/key
@@ -123,12 +133,14 @@ mount --bind /dev/null /etc/crontab
 echo '@reboot root touch FOLDER/worked' >/etc/cron.d/table
 rm -f FOLDER/worked
 exec PROGRAM -f
-"""]`,
+"""]
+ready.exec = ["/usr/bin/test", "-e", "FOLDER/worked"]`,
 		},
 		{
 			name: "unbound", program: program("/usr/sbin/unbound"), user: "unbound", ends: "0", serves: serveDNS,
 			config: `command = ["PROGRAM", "-d", "-p", "-c", "FOLDER/unbound.conf"]
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.notify = true`,
 			files: map[string]string{"unbound.conf": `server:
 	interface: 127.0.0.1
 	port: PORT
@@ -148,7 +160,8 @@ remote-control:
 			name: "lighttpd", program: program("/usr/sbin/lighttpd"), user: "www-data", ends: "0", serves: serveHTTP,
 			config: `command = ["PROGRAM", "-D", "-f", "FOLDER/lighttpd.conf"]
 stop = { signal = "INT" }
-reload = { signal = "USR1" }`,
+reload = { signal = "USR1" }
+ready.http = "http://127.0.0.1:PORT/"`,
 			files: map[string]string{
 				"lighttpd.conf": `server.document-root = "FOLDER"
 server.bind = "127.0.0.1"
@@ -163,7 +176,8 @@ index-file.names = ( "index.html" )
 			name: "apache2", program: program("/usr/sbin/apache2"), user: "www-data", ends: "0", workers: true, serves: serveHTTP,
 			config: `command = ["PROGRAM", "-D", "FOREGROUND", "-f", "FOLDER/apache2.conf"]
 stop = { signal = "WINCH" }
-reload = { signal = "USR1" }`,
+reload = { signal = "USR1" }
+ready.http = "http://127.0.0.1:PORT/"`,
 			files: map[string]string{
 				"apache2.conf": `ServerRoot FOLDER
 ServerName localhost
@@ -183,7 +197,8 @@ DirectoryIndex index.html
 		{
 			name: "rsyslog", program: program("/usr/sbin/rsyslogd"), user: "nobody", ends: "0", serves: serveSyslog,
 			config: `command = ["PROGRAM", "-n", "-iNONE", "-f", "FOLDER/rsyslog.conf"]
-reload = { signal = "HUP" }`,
+reload = { signal = "HUP" }
+ready.notify = true`,
 			files: map[string]string{"rsyslog.conf": `global(workDirectory="FOLDER")
 module(load="imtcp")
 input(type="imtcp" address="127.0.0.1" port="PORT")
@@ -192,7 +207,8 @@ input(type="imtcp" address="127.0.0.1" port="PORT")
 		},
 		{
 			name: "chrony", program: program("/usr/sbin/chronyd"), user: "_chrony", ends: "0", serves: serveNTP,
-			config: `command = ["PROGRAM", "-d", "-x", "-U", "-f", "FOLDER/chrony.conf"]`,
+			config: `command = ["PROGRAM", "-d", "-x", "-U", "-f", "FOLDER/chrony.conf"]
+ready.exec = ["/bin/grep", "-q", "0100007F:HEXPORT", "/proc/net/udp"]`,
 			files: map[string]string{"chrony.conf": `port PORT
 bindaddress 127.0.0.1
 allow 127.0.0.1
@@ -204,6 +220,16 @@ pidfile FOLDER/pid
 		},
 	}
 }
+
+const haproxyConfig = `defaults
+	mode http
+	timeout client 5s
+	timeout server 5s
+	timeout connect 5s
+frontend web
+	bind 127.0.0.1:PORT
+	http-request return status 200 content-type text/plain string "it works"
+`
 
 func initPostgres(t *testing.T, dir string, as *syscall.Credential) {
 	prepare(t, dir, as, program("/usr/lib/postgresql/*/bin/initdb"), "-D", filepath.Join(dir, "data"), "-A", "trust", "--no-sync")

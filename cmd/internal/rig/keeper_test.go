@@ -127,7 +127,23 @@ func lost(t *testing.T, unknown bool, reborn int, ways ...func(*rig.Rig) func())
 		}
 	}
 	if unknown {
-		c.unknown = died
+		c.unknown, c.cut = died, map[string]bool{}
+		for _, d := range rig.Of[event.OutputGapData](c.history) {
+			c.cut[d.Instance+" "+d.Stream] = true
+			if d.Lines != nil || d.Bytes != nil {
+				t.Errorf("P4: somebody says to have counted what nobody saw: %+v", d)
+			}
+		}
+		for instance := range died {
+			if !c.cut[instance+" stdout"] || !c.cut[instance+" stderr"] {
+				t.Errorf("P3: %s ended while nobody lived, and no gap in its output is recorded", instance)
+			}
+		}
+		for _, name := range live {
+			if c.cut[*before[name].Instance+" stdout"] {
+				t.Errorf("P4: a gap in the output of %s is recorded, which lives", name)
+			}
+		}
 	}
 	c.all(stop)
 }

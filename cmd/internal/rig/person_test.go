@@ -82,7 +82,7 @@ func TestOrdinaryUser(t *testing.T) {
 	r := rig.New(t, "")
 	home := filepath.Join(r.Dir, "home")
 	config := filepath.Join(home, "config", "supd", "supd.toml")
-	text := "[service.web]\nstop.timeout = \"300ms\"\ncommand = [\"sh\", \"-c\", \"echo I am $(id -u); sleep 1000 & sleep 1000\"]\n"
+	text := "[service.web]\ncommand = [\"sh\", \"-c\", \"echo I am $(id -u); sleep 1000 & sleep 1000\"]\n"
 	for _, dir := range []string{home, filepath.Dir(config), filepath.Join(home, "run")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)

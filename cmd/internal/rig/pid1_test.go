@@ -115,6 +115,12 @@ func TestPID1Again(t *testing.T) {
 		if s := r.UntilPhase("one", event.PhaseRunning); int(*s.Run) != run {
 			t.Errorf("run %d, want %d", *s.Run, run)
 		}
+		// A container's end is a reboot: it takes what is only kept.
+		r.Until("all is durable", func() bool {
+			var info event.Info
+			r.Supctl("info", "-o", "json").OK().JSON(&info)
+			return info.RunLog.KeptNotDurable == 0
+		})
 		r.Kill(r.Keeper()) // and with it, the kernel kills all others
 		r.Exit()
 		r.Until("no process is left", func() bool { return len(r.Left()) == 0 })

@@ -104,7 +104,7 @@ func ReapActors(t testing.TB) {
 		for {
 			for _, p := range Processes() {
 				// Others may be children that os/exec waits for.
-				if p.Parent == me && p.State == 'Z' && p.Comm == "actor" {
+				if p.Parent == me && p.State == 'Z' && (p.Comm == "actor" || p.Comm == "supd-stub") {
 					_, _ = unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
 				}
 			}

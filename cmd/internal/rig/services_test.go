@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"supd/cmd/internal/rig"
 	"supd/journal/event"
@@ -73,7 +74,8 @@ func (d daemon) test(t *testing.T) {
 	if d.prepare != nil {
 		d.prepare(t, folder, as)
 	}
-	fill := strings.NewReplacer("PROGRAM", d.program, "FOLDER", folder, "PORT", strconv.Itoa(port))
+	fill := strings.NewReplacer("PROGRAM", d.program, "BESIDE", filepath.Dir(d.program), "FOLDER", folder,
+		"HEXPORT", fmt.Sprintf("%04X", port), "PORT", strconv.Itoa(port))
 	for name, text := range d.files {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(fill.Replace(text)), 0o644); err != nil {
 			t.Fatal(err)
@@ -82,13 +84,15 @@ func (d daemon) test(t *testing.T) {
 	settings := fill.Replace(d.config)
 	r.Configure("[service." + d.name + "]\n" + settings + "\nuser = \"" + d.user + "\"\ndirectory = \"" + folder + "\"\n")
 	r.Run()
-	serves := func() {
+	servesWithin := func(limit time.Duration) {
 		t.Helper()
 		var err error
-		if !rig.Wait(rig.Patience, func() bool { err = d.serves(port, folder); return err == nil }) {
+		if !rig.Wait(limit, func() bool { err = d.serves(port, folder); return err == nil }) {
 			t.Fatalf("%s does not serve: %v\n%s%s", d.name, err, r.Output(d.name, "stdout"), r.Output(d.name, "stderr"))
 		}
 	}
+	serves := func() { t.Helper(); servesWithin(0) } // it is ready, so it is asked once
+	r.Supctl("start", d.name).OK()
 	serves()
 	first := r.UntilPhase(d.name, event.PhaseRunning)
 	if st, err := os.Stat(fmt.Sprintf("/proc/%d", *first.PID)); err != nil || st.Sys().(*syscall.Stat_t).Uid != as.Uid {
@@ -108,7 +112,7 @@ func (d daemon) test(t *testing.T) {
 	}
 	if strings.Contains(d.config, "reload") {
 		r.Supctl("reload", d.name).OK()
-		serves()
+		servesWithin(rig.Patience) // nobody says when a reload is over
 		if s := r.Status(d.name); *s.Instance != *second.Instance || *s.PID != *second.PID {
 			t.Errorf("the reload made another instance: %+v", s)
 		}

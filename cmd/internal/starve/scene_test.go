@@ -329,7 +329,9 @@ func (s *scene) settle(shows ...string) {
 	s.row.kept = int64(strings.Count(s.Output("talk", "stdout"), "\n"))
 	history := s.History()
 	for _, g := range rig.Of[event.OutputGapData](history) {
-		s.row.declared += g.Lines
+		if g.Lines != nil {
+			s.row.declared += *g.Lines
+		}
 	}
 	for _, kind := range shows {
 		if !slices.ContainsFunc(history, func(e event.Encoded) bool { return string(e.Record.Kind) == kind }) {

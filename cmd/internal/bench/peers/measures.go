@@ -33,9 +33,9 @@ func measures(scale int) []measure {
 		}
 	}
 	ms = append(ms,
-		measure{"SIGKILL of 1 of 20 → its successor's first instruction", "ms", respawns(false, 1200*time.Millisecond, 30)},
-		measure{"the same, killed 50 ms after its start", "ms", respawns(false, 50*time.Millisecond, 20)},
-		measure{"the same under two CPU hogs", "ms", respawns(true, 1200*time.Millisecond, 20)},
+		measure{"SIGKILL of 1 of 20 → its successor's first instruction", "ms", respawns(false, 1200*time.Millisecond)},
+		measure{"the same, killed 50 ms after its start", "ms", respawns(false, 50*time.Millisecond)},
+		measure{"the same under two CPU hogs", "ms", respawns(true, 1200*time.Millisecond)},
 		measure{"SIGKILL of 200 at once → last successor", "ms", storm(min(200, scale))},
 	)
 	for _, n := range []int{1, 100, 1000} {
@@ -73,8 +73,9 @@ func launchOf(n int) func(*bench, peer) ([]float64, error) {
 	}
 }
 
-// respawns kills one service after the other, each when it is so old.
-func respawns(hogs bool, age time.Duration, kills int) func(*bench, peer) ([]float64, error) {
+// respawns kills one service after the other, ten for each run, each when it is so
+// old.
+func respawns(hogs bool, age time.Duration) func(*bench, peer) ([]float64, error) {
 	return func(b *bench, p peer) (took []float64, err error) {
 		r, err := p.launch(b.bin, 20)
 		if err != nil {
@@ -85,7 +86,7 @@ func respawns(hogs bool, age time.Duration, kills int) func(*bench, peer) ([]flo
 		if hogs {
 			defer hog(2)()
 		}
-		for i := range kills {
+		for i := range 10 * b.runs {
 			name := fmt.Sprintf("s-%d", i%20)
 			if age < time.Second {
 				name = "s-0" // the one that has just been started

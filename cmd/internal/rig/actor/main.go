@@ -45,6 +45,8 @@ func main() {
 	life := flag.String("life", "", "end after MIN,MAX")
 	exits := flag.String("exits", "0", "exit codes and signals to choose the end from")
 	term := flag.String("term", termHandle, "handle, ignore or none")
+	when := flag.String("when", "", "go on when this file is in the folder")
+	ready := flag.String("ready", "", "notify=STATUS, fd, log, exec, tcp=ADDRESS or http=ADDRESS")
 	flag.Parse()
 	a := &actor{dir: *dir, service: os.Getenv("SUPD_SERVICE"), instance: os.Getenv("SUPD_INSTANCE")}
 	if *child > 0 {
@@ -69,9 +71,7 @@ func main() {
 	}
 	a.speak(0, *outRate)
 	a.speak(1, *errRate)
-	if *life != "" {
-		time.AfterFunc(between(*life), func() { a.end(pick(*exits)) })
-	}
+	go a.live(*when, *ready, *life, *exits)
 	for s := range signals {
 		if s == syscall.SIGTERM {
 			go a.end("0")
@@ -80,6 +80,15 @@ func main() {
 		e := a.entry(account.Got)
 		e.Signal = unix.SignalName(s.(syscall.Signal))
 		a.must(account.Write(a.dir, e))
+	}
+}
+
+// live is its life from the time on that the test lets it.
+func (a *actor) live(when, ready, life, exits string) {
+	a.wait(when)
+	a.ready(ready)
+	if life != "" {
+		time.AfterFunc(between(life), func() { a.end(pick(exits)) })
 	}
 }
 
