@@ -182,7 +182,7 @@ func (j *Journal) Start() error {
 	if j.lost != nil {
 		j.damaged(*j.lost)
 	}
-	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, restore: j.restore, notify: j.cfg.Notify, timeout: publishTimeout}
+	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, restore: j.restore, notify: j.cfg.Notify, timeout: publishTimeout, closing: j.closing}
 	go func() {
 		defer close(j.done)
 		if j.cfg.Safe {

@@ -40,6 +40,7 @@ type publisher struct {
 	restore func(end Link) error // goes on where JOURNAL ends before what was durable
 	notify  Notify
 	timeout time.Duration // of one call to the stream
+	closing chan struct{} // closed when nothing more comes
 
 	stream   Stream
 	tail     Tail
@@ -75,6 +76,10 @@ func (p *publisher) run(ctx context.Context) {
 			}
 			continue
 		}
+		if p.settled && p.failures == 0 && len(batch) > plainMax && len(batch) < maxBatchRecords {
+			p.gather(ctx, batch)
+			batch = p.q.take()
+		}
 		began, before := time.Now(), p.q.durableLink()
 		err := p.step(ctx, batch)
 		switch {
@@ -88,6 +93,34 @@ func (p *publisher) run(ctx context.Context) {
 		default:
 			p.failed(ctx, began, err)
 		}
+	}
+}
+
+// In a storm, records gather before they go: each atomic batch makes and removes
+// a store of its own in JetStream, for several milliseconds of the processor
+// that the storm itself needs. Less than half of what acts wait for (R1).
+const (
+	gatherEach = 3 * time.Millisecond
+	gatherMost = 3 * gatherEach
+)
+
+// gather waits while more records come, as long as one batch takes them.
+func (p *publisher) gather(ctx context.Context, batch []event.Encoded) {
+	tick := time.NewTicker(gatherEach)
+	defer tick.Stop()
+	for end := time.Now().Add(gatherMost); time.Now().Before(end); {
+		select {
+		case <-tick.C:
+		case <-p.closing:
+			return
+		case <-ctx.Done():
+			return
+		}
+		more := p.q.take()
+		if len(more) == len(batch) || len(more) == maxBatchRecords {
+			return
+		}
+		batch = more
 	}
 }
 

@@ -62,6 +62,7 @@ type engine struct {
 
 	outputSize folderSize // for info
 	health     health     // of the journal, for info
+	tidy       tidy
 }
 
 // engineThreads are what an engine needs with clients, a journal that hangs and
@@ -318,6 +319,7 @@ func (e *engine) code(quit executor.QuitError) uint8 {
 
 func (e *engine) durable(seq event.Seq) {
 	e.health.open()
+	e.tidy.moved(seq)
 	if e.loop != nil {
 		e.loop.SetDurable(seq)
 	}
