@@ -233,6 +233,7 @@ func (l *Loop) table(t keeper.Table) error {
 		l.drained(slot)
 		found = append(found, l.found(slot))
 	}
+	l.core.holdDuties()
 	if err := l.core.Step(policy.Settle{Found: found, Signaled: l.results(t.Operations), Hooks: hooks}); err != nil {
 		return err
 	}
@@ -248,10 +249,12 @@ func (l *Loop) table(t keeper.Table) error {
 			ends++
 		}
 	}
-	if l.Ready == nil {
-		return nil
+	if l.Ready != nil {
+		if err := l.Ready(l.core); err != nil {
+			return err
+		}
 	}
-	return l.Ready(l.core)
+	return l.core.goOn()
 }
 
 // settled tells what slots hold beside their state, and releases what was heard.
