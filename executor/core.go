@@ -39,6 +39,7 @@ type Config struct {
 	// speak for themselves, empty if they cannot.
 	Prober       Prober
 	NotifySocket string
+	NodeID       string // which services are told, so that they can be told from another supd's
 	Poisoned     string // id of a command that killed the engine twice (R12)
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.

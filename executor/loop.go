@@ -43,6 +43,11 @@ type LoopConfig struct {
 	// Heard is CLOCK_BOOTTIME of the last record before this engine, 0 if that is
 	// not known.
 	Heard int64
+	// Strangers, if not nil, ends the instances that are not known: records are
+	// missing from the state, so some may live that it knows nothing of. It may
+	// take its time, for nothing may be started beside them (P1). folder is that of
+	// the instances' cgroups, or empty.
+	Strangers func(folder string, known func(instance string) bool) ([]keeper.Stranger, error)
 	// Ready is called on the loop's goroutine after recovery.
 	Ready func(*Core) error
 	// LoggerEvent reads what the logger reports.

@@ -227,6 +227,9 @@ func (l *Loop) table(t keeper.Table) error {
 	if err := l.core.Step(started); err != nil {
 		return err
 	}
+	if err := l.strangers(t); err != nil {
+		return err
+	}
 	var found []policy.Found
 	slots, ended, hooks := tasksOf(s, t.Slots)
 	for _, slot := range slots {
@@ -256,6 +259,44 @@ func (l *Loop) table(t keeper.Table) error {
 	}
 	return l.core.goOn()
 }
+
+// strangers ends who lives without a record, where records are missing.
+func (l *Loop) strangers(t keeper.Table) error {
+	if l.Strangers == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, v := range l.core.State().Services {
+		if v.Instance != nil {
+			known[v.Instance.ID] = true
+		}
+		if v.Tree != nil {
+			known[v.Tree.Instance] = true
+		}
+		if v.LastExit != nil {
+			known[v.LastExit.Instance] = true // what it left may stay (stop.mode main)
+		}
+	}
+	for _, s := range t.Slots {
+		if s.State == wire.StateParking || s.State == wire.StateParked {
+			known[s.Instance] = true // it never was an instance: row 8
+		}
+	}
+	ended, err := l.Strangers(t.Info.Cgroup, func(instance string) bool { return known[instance] })
+	for _, s := range ended {
+		names := make([]string, 0, len(s.Processes))
+		for _, p := range s.Processes {
+			names = append(names, fmt.Sprintf("%d (%s)", p.PID, strings.ToValidUTF8(p.Comm, "?")))
+		}
+		in := policy.Ended{Service: s.Service, Instance: s.Instance, Found: foundUnknown + strings.Join(names, ", ")}
+		if err := l.core.Step(in); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+const foundUnknown = "no record knows it, and records are missing; processes "
 
 // settled tells what slots hold beside their state, and releases what was heard.
 func (l *Loop) settled(slots, ended []keeper.Slot) error {

@@ -213,7 +213,7 @@ func keeperGone(err error) bool {
 }
 
 func (c *Core) parkOf(v *projector.Service, id string, l event.Launch) keeper.Park {
-	env := append(slices.Clone(l.Env), "SUPD_INSTANCE="+id, "SUPD_RUN="+strconv.FormatUint(uint64(v.Run+1), 10))
+	env := append(slices.Clone(l.Env), "SUPD_INSTANCE="+id, "SUPD_RUN="+strconv.FormatUint(uint64(v.Run+1), 10), keeper.NodeTag+c.NodeID)
 	p := keeper.Park{
 		Service: v.Name, Instance: id, Cgroup: true, Capture: v.Spec.CaptureOutput, MergeStderr: v.Spec.MergeStderr,
 		Settings: OutputSettings(v.Spec), Limits: cgroupLimits(v.Spec.Cgroup),

@@ -120,21 +120,27 @@ func (a *app) signalCmd() *cobra.Command {
 }
 
 func (a *app) shutdownCmd() *cobra.Command {
-	act, keep := &action{app: a}, false
+	act, keep, force := &action{app: a}, false, false
 	cmd := &cobra.Command{
 		Use: "shutdown", Short: "Stop all services, then supd",
-		Long:    "Stops all services, then supd itself; returns when the next supd may start.\nWhat services are wanted to be does not change: the next supd starts them again.",
-		Example: "  supctl shutdown\n  supctl shutdown --keep-services",
+		Long:    "Stops all services, then supd itself; returns when the next supd may start.\nWhat services are wanted to be does not change: the next supd starts them again.\n\n--force kills what runs at once, also while another shutdown waits for it. Hooks\nare not run. What even SIGKILL does not end is left behind.",
+		Example: "  supctl shutdown\n  supctl shutdown --keep-services\n  supctl shutdown --force",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var args map[string]string
-			if keep {
+			switch {
+			case keep && force:
+				return usage("give --keep-services or --force, not both")
+			case keep:
 				args = map[string]string{event.ArgKeepServices: "true"}
+			case force:
+				args = map[string]string{event.ArgForce: "true"}
 			}
 			return act.run(cmd.Context(), event.VerbShutdown, nil, args)
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep-services", false, "leave the services running for the next supd")
+	cmd.Flags().BoolVar(&force, "force", false, "kill services at once instead of waiting for them")
 	return act.flags(cmd)
 }
 
@@ -270,10 +276,11 @@ func (act *action) outOfTime(ctx context.Context, verb event.Verb, last event.Co
 	if ctx.Err() != nil {
 		why, code = "interrupted", 128+int(unix.SIGINT)
 	}
-	return &hinted{
-		error: fmt.Errorf("cannot wait for the end of %s: %s; the command goes on", verb, why),
-		code:  code, hint: "see its outcome: supctl result " + last.Command,
+	hint := "see its outcome: supctl result " + last.Command
+	if verb == event.VerbShutdown {
+		hint = "what does not end by itself is killed at its stop.timeout; at once: supctl shutdown --force"
 	}
+	return &hinted{error: fmt.Errorf("cannot wait for the end of %s: %s; the command goes on", verb, why), code: code, hint: hint}
 }
 
 // show prints a reply and finds the exit code.

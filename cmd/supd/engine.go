@@ -48,6 +48,7 @@ type engine struct {
 	configs  *configurator
 	set      *config.Set
 	launches launches
+	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
 	bridge   *control.Bridge
 	server   *control.Server
@@ -114,13 +115,14 @@ func (e *engine) run(safe bool) error {
 			State: was.state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
 			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: was.poisoned,
-			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()),
+			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()), NodeID: e.identity.NodeID,
 		},
 		Host: e.client, Log: e.log,
 		Engine: event.EngineStartedData{
 			Version: versionText, PID: os.Getpid(), BaseSeq: was.base, Replayed: was.replayed,
 		},
 		Heard:       was.heard,
+		Strangers:   e.strangers(was.broken),
 		Ready:       e.ready,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
@@ -143,21 +145,19 @@ func (e *engine) run(safe bool) error {
 // configuration finds what services are started with: what is applied, or
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
-	startup, _, err := e.applied.pending()
-	if err != nil {
-		return err
-	}
+	startup := e.pending.set
 	e.configs = newConfigurator(startup)
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
+		var err error
 		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
 			_, e.launches = definitions(e.set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
-	e.set = startup
-	_, e.launches = definitions(e.set, e.identity.Key)
+	e.pending = e.resolved(startup, e.pending.raw)
+	e.set, e.launches = startup, e.pending.launches
 	return nil
 }
 
@@ -167,6 +167,8 @@ func (e *engine) configuration(s *projector.State) error {
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
 	e.prober.Listen()
+	r := e.pending
+	e.pending = nil // it may be large
 	k := c.State().Supd.Keeper
 	if k == nil || c.State().Supd.Stopped {
 		return nil
@@ -176,11 +178,9 @@ func (e *engine) ready(c *executor.Core) error {
 		e.tellAll(c.State())
 		return nil
 	}
-	set, raw, err := e.applied.pending()
-	if err != nil {
-		return err
+	if scale := c.State().Config.Scale; r.launches == nil || len(scale) > 0 {
+		r = e.scaledAtStart(r.set, r.raw, scale)
 	}
-	r := e.scaledAtStart(set, raw, c.State().Config.Scale)
 	if err := e.applied.store(r.raw, r.digest); err != nil {
 		return err
 	}

@@ -28,10 +28,11 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 	e.auth = control.NewAuthentication(e.args.Node)
 	// The journal's limits are those of the configuration that is applied or
 	// about to be; both are at hand before the journal is.
-	set, _, err := e.applied.pending()
+	set, raw, err := e.applied.pending()
 	if err != nil {
 		return was, err
 	}
+	e.pending = &reading{set: set, raw: raw}
 	cfg := journal.Config{
 		StateDir: e.args.Places.State, RuntimeDir: e.args.Places.Runtime, Node: e.args.Node,
 		RunLogSize: set.Journal.RunLog, MaxRecords: set.Journal.MaxRecords, MaxBytes: set.Journal.MaxSize,
@@ -88,4 +89,18 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 	}
 	was.state = s
 	return was, nil
+}
+
+// strangers is what ends those who live without a record; nil if none is missing.
+func (e *engine) strangers(missing bool) func(string, func(string) bool) ([]keeper.Stranger, error) {
+	if !missing {
+		return nil
+	}
+	return func(folder string, known func(string) bool) ([]keeper.Stranger, error) {
+		ended, err := keeper.EndStrangers(folder, e.identity.NodeID, known)
+		for _, s := range ended {
+			e.log.Warn("ended a running service that the damaged journal does not know", "service", s.Service, "instance", s.Instance, "processes", s.Processes)
+		}
+		return ended, err
+	}
 }

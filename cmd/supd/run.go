@@ -234,10 +234,11 @@ func acquire(dir string) (*os.File, *keeper.Inheritance, error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			if left != nil {
+			if left != nil && left.FromKeeper() {
 				left.Stop()
 				return nil, left, nil
 			}
+			left.Refuse() // the keeper died meanwhile, its engine gives: the lock is free, and has to be ours first
 		case held == nil || time.Now().After(end):
 			return nil, nil, err
 		}

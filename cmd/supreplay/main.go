@@ -86,7 +86,8 @@ what it reads, so it is safe to use on the only copy there is.
 --from names what to read:
   a state folder   with node.json and journal/ in it: this machine's, or copied
                    with cp -a, also while supd was running, also damaged
-  a file           a tar archive of a state folder, plain, gzip or zstd
+  a file           of supreplay bundle, or a tar archive of a state folder,
+                   plain, gzip or zstd
   a socket         supd.sock of a running supd; its files are read if they may be
 Without --from it is the local supd: SUPD_STATE_DIR, else /var/lib/supd for
 root, else $XDG_STATE_HOME/supd, and where that may not be read, its socket.
@@ -123,7 +124,7 @@ Moments are written as
 	}
 	root.AddCommand(
 		timelineCommand(open, time.Now), whyCommand(open, time.Now), atCommand(open, time.Now), diffCommand(open, time.Now),
-		stepCommand(open, time.Now), htmlCommand(open, time.Now), verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
+		stepCommand(open, time.Now), htmlCommand(open, time.Now), bundleCommand(open, time.Now), verifyCommand(open), checkpointCommand(open, time.Now), keygenCommand(),
 		manual.Command(func(err error) error { return &coded{exitcode.Failed, err} }),
 	)
 	return root, func() {

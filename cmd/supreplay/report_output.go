@@ -113,7 +113,10 @@ func (s *source) laneOutput(service string, windows []window, budget int, start 
 // output reads what a service wrote in a time, at most so many bytes; size
 // counts what was read. A source without output has none.
 func (s *source) output(service string, from, to time.Time, most int) (lines []output.Line, size int, err error) {
-	if s.folder == "" {
+	switch {
+	case s.lines != nil:
+		return s.bundled(service, from, to, most)
+	case s.folder == "":
 		return nil, 0, nil
 	}
 	q := output.Query{Service: service, Since: from, Tail: -1, MaxBytes: 256 << 10}
@@ -133,6 +136,18 @@ func (s *source) output(service string, from, to time.Time, most int) (lines []o
 			return lines, size, nil
 		}
 		q.Cursor = chunk.Next
+	}
+	return lines, size, nil
+}
+
+// bundled is output from the lines that a bundle holds.
+func (s *source) bundled(service string, from, to time.Time, most int) (lines []output.Line, size int, err error) {
+	for _, l := range s.lines[service] {
+		if l.Time.Before(from) || l.Time.After(to) || size >= most {
+			continue
+		}
+		lines = append(lines, l)
+		size += len(l.Data) + 16
 	}
 	return lines, size, nil
 }

@@ -18,6 +18,7 @@ import (
 	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/folders"
 	"supd/journal/blocks"
+	"supd/journal/output"
 )
 
 // records is where a journal is read from: block files, or a running supd.
@@ -32,9 +33,10 @@ type source struct {
 	folder  string // state folder; empty if it is not readable from here
 	nodeID  string // empty if it is not known
 	reader  records
-	running bool   // a supd is at work on it
-	socket  string // where it answers; empty if that is not known
-	remove  string // temporary folder
+	running bool                     // a supd is at work on it
+	socket  string                   // where it answers; empty if that is not known
+	remove  string                   // temporary folder
+	lines   map[string][]output.Line // by service, of a bundle; nil: they are in the folder
 }
 
 // close removes what opening it has made.
@@ -88,6 +90,13 @@ func openLocal(notes io.Writer) (*source, error) {
 }
 
 func openFolder(folder string, notes io.Writer) (*source, error) {
+	if isBundle(folder) {
+		s, err := openUnpacked(folder)
+		if err != nil {
+			return nil, &coded{exitcode.Failed, err}
+		}
+		return s, nil
+	}
 	r, err := blocks.Open(filepath.Join(folder, "journal"))
 	if err != nil {
 		return nil, &coded{exitcode.Failed, explainOpen(folder, err)}

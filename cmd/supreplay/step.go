@@ -2,12 +2,10 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -17,7 +15,6 @@ import (
 
 	"supd/cmd/internal/exitcode"
 	"supd/journal/event"
-	"supd/journal/output"
 	"supd/projector/timeline"
 )
 
@@ -228,20 +225,17 @@ func (w *walker) services(first string, room int) []string {
 
 // written is what the service of the record wrote around that time.
 func (w *walker) written(r event.Record) []string {
-	if r.Subject == "" || w.src.folder == "" {
+	if r.Subject == "" {
 		return nil
 	}
-	chunk, err := output.Read(context.Background(), filepath.Join(w.src.folder, "output"), output.Query{
-		Service: r.Subject, Since: r.Time.Add(-outputSpan), Tail: -1, MaxBytes: 64 << 10,
-	})
+	found, _, err := w.src.output(r.Subject, r.Time.Add(-outputSpan), r.Time.Add(outputSpan), 64<<10)
 	if err != nil {
 		return []string{"no output: " + err.Error()}
 	}
 	var before, behind []string
-	for _, l := range chunk.Lines {
+	for _, l := range found {
 		text := fmt.Sprintf("  %s %s| %s", l.Time.Local().Format("15:04:05.000"), l.Stream, l.Data)
 		switch {
-		case l.Time.After(r.Time.Add(outputSpan)):
 		case l.Time.After(r.Time):
 			behind = append(behind, text)
 		default:

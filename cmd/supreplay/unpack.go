@@ -20,10 +20,13 @@ import (
 )
 
 // Bounds of a bundle, which may come from anybody: what is in it in total, and
-// how many files.
+// how many files. One that grows to more than freeBundle must not grow to more
+// than maxGrowth times its size, so that a small file does not fill the disk.
 const (
 	maxBundle      = 16 << 30
 	maxBundleFiles = 100_000
+	freeBundle     = 256 << 20
+	maxGrowth      = 100
 )
 
 // openBundle opens a state folder that is in a tar archive, plain or packed
@@ -39,7 +42,7 @@ func openBundle(file string, notes io.Writer) (*source, error) {
 	if err != nil {
 		return nil, &coded{exitcode.Failed, fmt.Errorf("cannot unpack bundle %s: %w; set TMPDIR to a folder with room", file, err)}
 	}
-	src, err := unpackSource(f, dir, notes)
+	src, err := unpackSource(f, room(f), dir, notes)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, &coded{exitcode.Failed, fmt.Errorf("cannot open bundle %s: %w", file, err)}
@@ -48,13 +51,22 @@ func openBundle(file string, notes io.Writer) (*source, error) {
 	return src, nil
 }
 
-func unpackSource(f io.Reader, dir string, notes io.Writer) (*source, error) {
+// room is how much a bundle may hold.
+func room(f *os.File) int64 {
+	info, err := f.Stat()
+	if err != nil {
+		return freeBundle
+	}
+	return min(maxBundle, max(freeBundle, info.Size()*maxGrowth))
+}
+
+func unpackSource(f io.Reader, room int64, dir string, notes io.Writer) (*source, error) {
 	plain, done, err := unpacked(f)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	if err := unpack(plain, dir); err != nil {
+	if err := unpack(plain, room, dir); err != nil {
 		return nil, err
 	}
 	folder := dir
@@ -84,14 +96,13 @@ func unpacked(f io.Reader) (plain io.Reader, done func(), err error) {
 
 // unpack writes folders and plain files below dir and nothing else: links and
 // devices have no place in a state folder, and no name leads out of it.
-func unpack(r io.Reader, dir string) error {
+func unpack(r io.Reader, left int64, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	archive := tar.NewReader(r)
-	left := int64(maxBundle)
 	for n := 0; ; n++ {
 		h, err := archive.Next()
 		switch {
@@ -106,7 +117,10 @@ func unpack(r io.Reader, dir string) error {
 		case h.Typeflag != tar.TypeReg:
 			continue
 		}
-		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+		if !filepath.IsLocal(h.Name) {
+			return fmt.Errorf("%q in it leads out of it", h.Name)
+		}
+		name := path.Clean(h.Name)
 		if !wanted(name) {
 			continue
 		}
@@ -121,7 +135,7 @@ func unpack(r io.Reader, dir string) error {
 // wanted is what of a state folder is read: not its run-time files, and not
 // the values of applied configurations, which are secret.
 func wanted(name string) bool {
-	return name != "" && !strings.Contains("/"+name, "/applied/")
+	return name != "." && !strings.Contains("/"+name, "/applied/")
 }
 
 func unpackFile(root *os.Root, name string, from io.Reader, left int64) (int64, error) {
@@ -137,7 +151,7 @@ func unpackFile(root *os.Root, name string, from io.Reader, left int64) (int64, 
 	}
 	n, err := io.Copy(f, io.LimitReader(from, left+1))
 	if n > left {
-		err = fmt.Errorf("it holds more than %d GiB", maxBundle>>30)
+		err = errors.New("it holds far more than a state folder of its size would")
 	}
 	return n, errors.Join(err, f.Close())
 }

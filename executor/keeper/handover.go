@@ -72,8 +72,7 @@ func (e *Estate) Give(conn int) error {
 		}
 		fds = fds[n:]
 	}
-	var b [1]byte
-	if n, err := unix.Read(conn, b[:]); n != 1 {
+	if n, err := readWord(conn); n != 1 {
 		return fmt.Errorf("cannot hand over: whoever asked for it is gone (%v)", err)
 	}
 	return nil
@@ -205,6 +204,21 @@ func recvFDs(conn int) ([]int, error) {
 	}
 }
 
+// readWord waits for the one byte that says that the other side goes on. A socket
+// with a time limit returns EINTR for signals that restart other reads.
+func readWord(conn int) (n int, err error) {
+	var b [1]byte
+	for {
+		if n, err = unix.Read(conn, b[:]); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// FromKeeper tells that a living keeper gave it, with its lock, and not the
+// engine of a dead one, which ends only when it hears that this process goes on.
+func (i *Inheritance) FromKeeper() bool { return i.Estate.Keeper != nil && i.Lock >= 0 }
+
 // Stop kills the engine and the logger that were left running, so that their
 // locks become free. It may be called before Accept: the giver starts others if
 // it has to go on.
@@ -220,8 +234,7 @@ func (i *Inheritance) Accept() error {
 	if _, err := unix.Write(i.conn, []byte{1}); err != nil {
 		return fmt.Errorf("cannot take over: %w", err)
 	}
-	var b [1]byte
-	_, _ = unix.Read(i.conn, b[:]) // the end of file is its end
+	_, _ = readWord(i.conn) // the end of file is its end
 	closeAll(&i.conn)
 	return nil
 }

@@ -298,7 +298,7 @@ const emptyWait = 2 * time.Second
 func (k *keeper) removeEmpty(folder string) {
 	entries, _ := os.ReadDir(folder)
 	for _, e := range entries {
-		if e.IsDir() && k.slots[e.Name()] == nil && !strings.HasPrefix(e.Name(), "task-") {
+		if e.IsDir() && k.slots[e.Name()] == nil && !strings.HasPrefix(e.Name(), taskPrefix) {
 			_ = unix.Rmdir(filepath.Join(folder, e.Name())) // not what is below it: it may be a live service's own
 		}
 	}

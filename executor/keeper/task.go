@@ -28,10 +28,13 @@ const TaskVariable = taskMark
 // instance's where there are no cgroups.
 const taskMark = "SUPD_TASK="
 
+// taskPrefix begins the names of tasks' cgroups.
+const taskPrefix = "task-"
+
 // taskCgroup is the folder of a task's own cgroup: beside that of its instance,
 // whose tree and limits it does not count for.
 func (k *keeper) taskCgroup(instance string) string {
-	return k.info.Cgroup + "/task-" + instance
+	return k.info.Cgroup + "/" + taskPrefix + instance
 }
 
 // taskParked puts a new task under watch.
@@ -216,7 +219,7 @@ func (k *keeper) readyHeard(s *slot) {
 // endForeignTasks ends what an earlier keeper's tasks left: their results are
 // lost with it, and nobody else bounds them.
 func (k *keeper) endForeignTasks(folder string) {
-	left, _ := filepath.Glob(filepath.Join(folder, "task-*"))
+	left, _ := filepath.Glob(filepath.Join(folder, taskPrefix+"*"))
 	for _, path := range left {
 		g := cgroup{path, cgroupFeatures(path)}
 		k.job(k.trees, func() {

@@ -138,6 +138,9 @@ func checkRequest(req event.CommandRequest, now Now) string {
 		if len(req.Patterns) > 0 {
 			return fmt.Sprintf("%s takes no services", req.Verb)
 		}
+		if req.Args[event.ArgForce] == "true" && req.Args[event.ArgKeepServices] == "true" {
+			return "a shutdown cannot both kill services and keep them"
+		}
 		return ""
 	default:
 		return fmt.Sprintf("unknown verb %q", clip(string(req.Verb)))
@@ -152,7 +155,10 @@ func checkRequest(req event.CommandRequest, now Now) string {
 func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
 	switch in.Request.Verb {
 	case event.VerbShutdown:
-		tx.shutdown(r.ID, Shutdown{Reason: event.ReasonCommand, KeepServices: in.Request.Args[event.ArgKeepServices] == "true"})
+		args := in.Request.Args
+		tx.shutdown(r.ID, Shutdown{
+			Reason: event.ReasonCommand, KeepServices: args[event.ArgKeepServices] == "true", Forced: args[event.ArgForce] == "true",
+		})
 		return
 	case event.VerbApply, event.VerbScale:
 		tx.apply(in, r)

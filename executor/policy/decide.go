@@ -95,6 +95,8 @@ func (tx *Tx) serviceInput(in Input) {
 		tx.adopted(in)
 	case Lost:
 		tx.lost(in)
+	case Ended:
+		tx.strangerEnded(in)
 	case ParkEnded:
 		tx.Touched[in.Service] = true // the duty may stand again
 	case Forgotten:

@@ -41,7 +41,8 @@
 //
 // A oneshot is completed when it exits with success, whatever its restart says;
 // the rest of its policy is about failures. Completed holds until it is wanted
-// anew, or the machine boots: then those with autostart run again.
+// anew, which neither an apply does nor a start of what is wanted up already, or
+// until the machine boots: then those with autostart run again.
 //
 // # Readiness, health, hooks
 //

@@ -139,6 +139,10 @@ type Adopted struct {
 	StartTime                     uint64
 }
 
+// Ended says that a stranger was ended before anything was started: the journal
+// has lost what authorised it. Service is what it called itself.
+type Ended struct{ Service, Instance, Found string }
+
 // Lost says that an instance the state believed alive is gone, and nobody
 // saw how it ended.
 type Lost struct {
@@ -249,6 +253,7 @@ func (TreeEmpty) input()      {}
 func (Swept) input()          {}
 func (Adopted) input()        {}
 func (Lost) input()           {}
+func (Ended) input()          {}
 func (ParkEnded) input()      {}
 func (Forgotten) input()      {}
 func (Ready) input()          {}

@@ -278,6 +278,15 @@ func (tx *Tx) cutOutput(v *projector.Service, instance, cause string, from time.
 	}
 }
 
+// strangerEnded records that row 9 was carried out.
+func (tx *Tx) strangerEnded(in Ended) {
+	service := ""
+	if tx.State.Services[in.Service] != nil { // its environment may say anything
+		service = in.Service
+	}
+	tx.settled(rowStranger, service, in.Instance, in.Found, "ended")
+}
+
 // settleReboot ends what another boot has taken with it.
 func (tx *Tx) settleReboot(v *projector.Service) {
 	id := liveID(v)

@@ -139,6 +139,12 @@ func (p *player) request(verb string, args []string, o map[string]string) {
 	case verb == "shutdown" && slices.Contains(rest, "keep"):
 		cmd.Request.Args, rest = map[string]string{event.ArgKeepServices: "true"}, rest[1:]
 	}
+	if verb == "shutdown" && o["force"] != "" {
+		if cmd.Request.Args == nil {
+			cmd.Request.Args = map[string]string{}
+		}
+		cmd.Request.Args[event.ArgForce] = "true"
+	}
 	cmd.Request.Patterns = rest
 	if verb == "restart" && o["rolling"] != "" {
 		cmd.Request.Args = map[string]string{event.ArgRolling: "true"}

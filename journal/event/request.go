@@ -27,6 +27,7 @@ const (
 	ArgSignal       = "signal"
 	ArgBinary       = "binary" // of upgrade: an absolute path; empty is where the running program came from
 	ArgKeepServices = "keep_services"
+	ArgForce        = "force"   // "true", of shutdown: KILL at once, as a second TERM does
 	ArgRolling      = "rolling" // "true": restart one target after the other, each when the one before is ready
 )
 

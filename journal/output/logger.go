@@ -76,6 +76,10 @@ type Logger struct {
 	streams   map[string]*stream // by service + "/" + stream
 	settings  map[string]Settings
 	pipes     map[int]*pipe // by descriptor
+	sources   map[source]*pipe
+	readies   []*pipe       // to be moved in the next batch
+	uneasy    bool          // a stream is in trouble, or a pipe waits or has a gap
+	sweepEach time.Duration // how often ages are looked at
 	look      lookahead
 	tally     tally
 	maxTotal  int64 // Options.MaxTotal or half of the file system
@@ -109,7 +113,8 @@ func NewLogger(dir string, opts Options) (*Logger, error) {
 		dir: dir, opts: opts, pause: opts.Tick,
 		done: make(chan struct{}), synced: make(chan struct{}), syncs: make(chan toSync, syncQueue),
 		packs: make(chan packJob, 1), packed: make(chan struct{}),
-		streams: map[string]*stream{}, settings: map[string]Settings{}, pipes: map[int]*pipe{},
+		streams: map[string]*stream{}, settings: map[string]Settings{},
+		pipes: map[int]*pipe{}, sources: map[source]*pipe{}, sweepEach: sweepEvery,
 		scratch: make([]byte, 64<<10), events: make([]unix.EpollEvent, 256),
 	}
 	if err := l.openDescriptors(); err != nil {
@@ -284,21 +289,19 @@ func (l *Logger) takeCommands() {
 }
 
 func (l *Logger) attach(p *pipe) {
-	for _, q := range l.pipes {
-		if q.inode == p.inode && q.instance == p.instance && q.s == p.s {
-			unix.Close(p.fd)
-			return
-		}
+	if l.sources[p.source()] != nil {
+		unix.Close(p.fd)
+		return
 	}
 	p.capacity = 64 << 10
 	if n, err := unix.FcntlInt(uintptr(p.fd), unix.F_GETPIPE_SZ, 0); err == nil {
 		p.capacity = int64(n)
 	}
-	l.pipes[p.fd] = p
+	l.pipes[p.fd], l.sources[p.source()] = p, p
 	p.s.pipes++
 	if err := l.poll(p.fd); err != nil {
 		// No memory or watches for it: keep it, and try like after a full disk.
-		p.waiting = true
+		p.waiting, l.uneasy = true, true
 		p.s.fail(err)
 	}
 }
@@ -312,6 +315,7 @@ func (l *Logger) applySettings(service string, set Settings) {
 	for _, name := range []string{Stdout, Stderr} {
 		if s := l.streams[service+"/"+name]; s != nil {
 			s.set = set
+			l.sweepSooner(set)
 			s.trim()
 			l.packDue = true
 		}
@@ -329,6 +333,7 @@ func (l *Logger) stream(service, name string) *stream {
 	if set, ok := l.settings[service]; ok {
 		s.set = set
 	}
+	l.sweepSooner(s.set)
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,11 +43,8 @@ func TestSilentStreamLeavesNothing(t *testing.T) {
 	b.attach(t, "quiet", instA, Stdout, DefaultSettings()).Close()
 	b.waitDrained(t, 1)
 	b.finish(t)
-	if y, _ := readLayout(filepath.Join(b.dir, "quiet"), Stdout); y.active() != 1 {
-		t.Fatalf("layout %+v", y)
-	}
-	if st, err := os.Stat(filepath.Join(b.dir, "quiet", "stdout.log")); err == nil && st.Sys() != nil && st.Size() > 0 {
-		t.Fatalf("a silent stream has %d bytes", st.Size())
+	if _, err := os.Stat(filepath.Join(b.dir, "quiet")); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("a stream that said nothing made files: %v", err)
 	}
 }
 

@@ -28,6 +28,9 @@ func (l *Logger) wait() error {
 			continue
 		}
 		if p := l.pipes[int(e.Fd)]; p != nil {
+			if !p.ready {
+				l.readies = append(l.readies, p)
+			}
 			p.ready, ready = true, true
 		}
 	}
@@ -56,9 +59,9 @@ func (l *Logger) batch() {
 	}
 	l.batchAt = time.Time{}
 	busy, calm, more := false, true, false
-	for _, e := range l.pipes {
-		if !e.ready {
-			continue
+	for _, e := range l.readies {
+		if !e.ready || l.pipes[e.fd] != e {
+			continue // taken out meanwhile
 		}
 		e.ready = false
 		moved := l.turn(e, turnBytes)
@@ -66,6 +69,8 @@ func (l *Logger) batch() {
 		busy = busy || moved >= min(e.capacity, turnBytes)/2 // after turn has made it larger
 		calm = calm && moved < e.capacity/4
 	}
+	clear(l.readies)
+	l.readies = l.readies[:0]
 	if more {
 		l.batchAt = time.Now() // the next round at once: polling finds the rest
 	}
@@ -79,14 +84,9 @@ func (l *Logger) batch() {
 
 // timeout is how long the poll may last, in milliseconds.
 func (l *Logger) timeout() int {
-	d := sweepEvery
-	for _, s := range l.streams {
-		if s.set.MaxAge > 0 {
-			d = min(d, max(s.set.MaxAge/10, 10*time.Millisecond))
-		}
-		if s.trouble != nil {
-			d = min(d, retryEvery/4)
-		}
+	d := l.sweepEach
+	if l.uneasy {
+		d = min(d, retryEvery/4)
 	}
 	return int(d / time.Millisecond)
 }
@@ -94,6 +94,36 @@ func (l *Logger) timeout() int {
 // timers does what is due by time.
 func (l *Logger) timers() {
 	now := time.Now()
+	if l.uneasy {
+		l.retry(now)
+	}
+	if now.Sub(l.sweptAt) >= l.sweepEach {
+		l.sweepEach = sweepEvery
+		for _, s := range l.streams {
+			l.sweepSooner(s.set)
+		}
+		l.sweep(now)
+	}
+	if l.totalDue {
+		l.trimTotal()
+	}
+	if l.packDue {
+		l.packNext(now)
+	}
+}
+
+// sweepSooner has ages looked at as often as the settings of a stream need it.
+func (l *Logger) sweepSooner(set Settings) {
+	if set.MaxAge > 0 {
+		l.sweepEach = min(l.sweepEach, max(set.MaxAge/10, 10*time.Millisecond))
+	}
+}
+
+// retry gives those that wait another chance and tells gaps that are old enough.
+// With nothing of the kind left there is nothing to look at until the next
+// trouble: a thousand services in order cost no look each time one speaks.
+func (l *Logger) retry(now time.Time) {
+	l.uneasy = false
 	for _, p := range l.pipes {
 		t := p.s.trouble
 		if p.waiting && (t == nil || !now.Before(t.retryAt)) {
@@ -102,21 +132,10 @@ func (l *Logger) timers() {
 		if p.gap != nil && now.Sub(p.gapSince) >= gapEvery {
 			l.flushGap(p)
 		}
+		l.uneasy = l.uneasy || p.waiting || p.gap != nil
 	}
-	every := sweepEvery
 	for _, s := range l.streams {
-		if s.set.MaxAge > 0 {
-			every = min(every, max(s.set.MaxAge/10, 10*time.Millisecond))
-		}
-	}
-	if now.Sub(l.sweptAt) >= every {
-		l.sweep(now)
-	}
-	if l.totalDue {
-		l.trimTotal()
-	}
-	if l.packDue {
-		l.packNext(now)
+		l.uneasy = l.uneasy || s.trouble != nil
 	}
 }
 

@@ -26,16 +26,40 @@ type pipe struct {
 	id       instanceID
 	instance string
 	capacity int64
-	ready    bool // has bytes or has ended
+	ready    bool // has bytes or has ended, and is in the next batch
 	waiting  bool // taken out of the poll set until its stream's next try
 	gap      *Gap
 	gapSince time.Time
 	slot     int // of the gap in the tally; -1 none
 }
 
+// source tells what a pipe is the output of: two descriptors of one are the same.
+type source struct {
+	inode    uint64
+	instance string
+	s        *stream
+}
+
+func (p *pipe) source() source { return source{p.inode, p.instance, p.s} }
+
+// silent tells that the pipe holds nothing, and whether it has ended.
+func (p *pipe) silent() (silent, eof bool) {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds, 0); err != nil {
+		return false, false
+	}
+	return fds[0].Revents&unix.POLLIN == 0, fds[0].Revents&unix.POLLHUP != 0
+}
+
 // take moves up to budget bytes from the pipe to the active segment. It ends
 // early when the pipe is empty, and reports the end of the pipe.
 func (s *stream) take(p *pipe, budget int64) (moved int64, eof bool, err error) {
+	if s.log == nil {
+		// Most streams of most services never say anything: their end makes no files.
+		if silent, eof := p.silent(); silent {
+			return 0, eof, nil
+		}
+	}
 	if err := s.ready(); err != nil {
 		return 0, false, err
 	}
@@ -137,7 +161,7 @@ func (l *Logger) discard(p *pipe, budget int64) (moved int64, eof bool) {
 		now := l.wall()
 		if p.gap == nil {
 			p.gap = &Gap{Stream: p.s.name, Instance: p.instance, From: now, Reason: p.s.trouble.reason}
-			p.gapSince = time.Now()
+			p.gapSince, l.uneasy = time.Now(), true
 		}
 		p.gap.Lines += int64(bytes.Count(l.scratch[:n], []byte{'\n'}))
 		p.gap.Bytes += int64(n)
@@ -174,6 +198,7 @@ func (l *Logger) detach(p *pipe) {
 		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
 	}
 	delete(l.pipes, p.fd)
+	delete(l.sources, p.source())
 	unix.Close(p.fd)
 	p.s.pipes--
 	if p.s.pipes == 0 {
@@ -192,7 +217,7 @@ func (l *Logger) setWaiting(p *pipe, waiting bool) {
 	p.ready = false
 	if waiting {
 		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
-		p.waiting = true
+		p.waiting, l.uneasy = true, true
 		return
 	}
 	p.waiting = l.poll(p.fd) != nil // refused for want of memory: again later

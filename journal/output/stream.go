@@ -324,6 +324,7 @@ func (s *stream) abandon() {
 // fail notes that a write did not work and when to try again.
 func (s *stream) fail(err error) {
 	now := time.Now()
+	s.l.uneasy = true
 	if s.trouble == nil {
 		errno := unix.Errno(0)
 		errors.As(err, &errno)

@@ -92,7 +92,7 @@ func commandText(r event.Record) string {
 	switch d := r.Data.(type) {
 	case event.CommandAcceptedData:
 		targets := names(d.Targets)
-		for _, k := range []string{event.ArgSignal, event.ArgKeepServices} {
+		for _, k := range []string{event.ArgSignal, event.ArgKeepServices, event.ArgForce} {
 			if v := d.Args[k]; v != "" {
 				targets = k + "=" + v + " " + targets
 			}
@@ -153,7 +153,7 @@ func instanceText(r event.Record) string {
 	case event.InstanceExitedData:
 		return exited(d)
 	case event.InstanceStuckData:
-		return fmt.Sprintf("pid %d is killed and not dead, state %s", d.PID, d.State)
+		return fmt.Sprintf("pid %d: %s", d.PID, d.State)
 	case event.InstanceSweptData:
 		return swept(d)
 	case event.InstanceAdoptedData:

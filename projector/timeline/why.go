@@ -18,6 +18,7 @@ const (
 	RootSignal       Root = "signal"        // a signal ended it that supd did not send
 	RootOutOfMemory  Root = "out-of-memory" // the kernel ended it for its memory
 	RootExec         Root = "exec"          // its program could not be executed
+	RootShortage     Root = "shortage"      // the machine has no resources for another process
 	RootStartTimeout Root = "start-timeout" // it was not ready in time
 	RootHealth       Root = "health"        // its health check failed
 	RootWatchdog     Root = "watchdog"      // it did not report in time
@@ -238,6 +239,8 @@ func flavour(root Root, last event.Record, passed map[event.Kind]string) Root {
 	_, configured := passed[event.ConfigApplied]
 	_, stopping := passed[event.SupdStopping]
 	switch {
+	case root == RootExec && passed[event.RestartScheduled] == reasonShortage:
+		return RootShortage
 	case stopping:
 		return RootShutdown
 	case configured && passed[event.ServiceWanted] == event.ReasonAutostart:
@@ -259,9 +262,16 @@ func reasonOf(d event.Data) string {
 		return d.Reason
 	case event.ServiceFatalData:
 		return d.Reason
+	case event.RestartScheduledData:
+		if d.Shortage {
+			return reasonShortage
+		}
 	}
 	return ""
 }
+
+// reasonShortage stands for a start that was put off for want of resources.
+const reasonShortage = "shortage"
 
 // because is a record as a part of an explanation.
 func because(r event.Record) string {
@@ -283,7 +293,7 @@ func because(r event.Record) string {
 	case event.InstanceExecFailedData:
 		return fmt.Sprintf("it could not be executed: %s%s: %s", d.Step, spacedBefore(d.Path), d.Error)
 	case event.InstanceStoppingData:
-		return fmt.Sprintf("it was told to end with %s, by reason of %s", d.Signal, d.Reason)
+		return stopText(d)
 	case event.RestartScheduledData:
 		return scheduled(d)
 	case event.ServiceFatalData:
@@ -306,6 +316,18 @@ func because(r event.Record) string {
 		return fmt.Sprintf("%s was sent to it: %s", d.Signal, d.Result)
 	}
 	return strings.TrimSpace(string(r.Kind) + " " + Text(r))
+}
+
+// stopText says why an instance was told to end. For a time that ran out there
+// is no record before it that would say more.
+func stopText(d event.InstanceStoppingData) string {
+	switch d.Reason {
+	case event.ReasonStartTimeout:
+		return fmt.Sprintf("it was not ready in time, and was told to end with %s (start-timeout)", d.Signal)
+	case event.ReasonWatchdog:
+		return fmt.Sprintf("it was silent for longer than its watchdog allows, and was told to end with %s", d.Signal)
+	}
+	return fmt.Sprintf("it was told to end with %s, by reason of %s", d.Signal, d.Reason)
 }
 
 // scheduled is the decision to restart with the numbers that it was made of.

@@ -20,7 +20,9 @@ import (
 func main() {
 	bin := flag.String("bin", "", "`folder` with supd, supctl, supreplay and beacon")
 	journal := flag.String("journal", "", "only write a journal below this `folder`, to try supreplay on")
-	records := flag.Int("records", 1_000_000, "how many records it has")
+	records := flag.Int("records", 1_000_000, "how many records it has, or the largest of several")
+	scale := flag.Int("scale", 5000, "most services at once that growth is measured with")
+	drawing := flag.String("growth", "", "only measure how costs grow with services and records, and draw it into this `file`")
 	flag.Parse()
 	if *journal != "" {
 		n, err := bigjournal.Write(*journal, *records)
@@ -37,7 +39,11 @@ func main() {
 	}
 	runtime.LockOSThread() // supd is told when the thread that started it ends
 	began := time.Now()
-	rows, err := measure(*bin)
+	measures := measure
+	if *drawing != "" {
+		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
+	}
+	rows, err := measures(*bin)
 	print(machine(), rows)
 	fmt.Printf("\nThe run took %.0f s.\n", time.Since(began).Seconds())
 	if err != nil {
@@ -60,7 +66,7 @@ func print(machine string, rows []row) {
 // is returned with it.
 func measure(bin string) ([]row, error) {
 	var rows []row
-	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty, ticking, replays} {
+	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty, storm, ticking, replays} {
 		more, err := m(bin)
 		rows = append(rows, more...)
 		if err != nil {

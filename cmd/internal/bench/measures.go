@@ -93,9 +93,16 @@ func (s *supd) status() ([]row, error) {
 
 // restarts measures from SIGKILL until the replacement's main begins.
 func (s *supd) restarts() ([]row, error) {
-	var ts []time.Duration
-	for i := range 30 {
-		name := fmt.Sprintf("s-%d", i%20)
+	ts, err := s.respawns(20, 30)
+	if err != nil {
+		return nil, err
+	}
+	return []row{timings("SIGKILL of a service, 1 of 20 → replacement executes", ts)}, nil
+}
+
+func (s *supd) respawns(services, samples int) (ts []time.Duration, err error) {
+	for i := range samples {
+		name := fmt.Sprintf("s-%d", i%services)
 		before, ok := latest(s.beacons(), name)
 		if !ok {
 			return nil, fmt.Errorf("cannot find service %s", name)
@@ -112,7 +119,7 @@ func (s *supd) restarts() ([]row, error) {
 		ts = append(ts, time.Duration(after.at-killed))
 		time.Sleep(100 * time.Millisecond)
 	}
-	return []row{timings("SIGKILL of a service, 1 of 20 → replacement executes", ts)}, nil
+	return ts, nil
 }
 
 func latest(bs []beacon, service string) (found beacon, ok bool) {
@@ -127,36 +134,52 @@ func latest(bs []beacon, service string) (found beacon, ok bool) {
 // recoveries measures from SIGKILL of the engine until it has written its first
 // record, and until a person's status is answered.
 func (s *supd) recoveries() ([]row, error) {
-	var recorded, answered []time.Duration
-	for range 20 {
-		pids, err := s.pids()
-		if err != nil {
-			return nil, err
-		}
-		killed := now()
-		if err := unix.Kill(pids[1].pid, unix.SIGKILL); err != nil {
-			return nil, fmt.Errorf("cannot kill the engine: %w", err)
-		}
-		for {
-			if _, err = s.supctl("status"); err == nil {
-				break
-			}
-			if time.Duration(now()-killed) > patience {
-				return nil, err
-			}
-		}
-		answered = append(answered, time.Duration(now()-killed))
-		at, err := s.engineStarted(pids[1].pid)
-		if err != nil {
-			return nil, err
-		}
-		recorded = append(recorded, time.Duration(at-killed))
-		time.Sleep(betweenDeaths)
+	recorded, answered, err := s.deaths(20)
+	if err != nil {
+		return nil, err
 	}
 	return []row{
 		timings("SIGKILL of the engine → its first record, 20 services", recorded),
 		timings("SIGKILL of the engine → `supctl status` answered", answered),
 	}, nil
+}
+
+func (s *supd) deaths(samples int) (recorded, answered []time.Duration, err error) {
+	for range samples {
+		pids, err := s.pids()
+		if err != nil {
+			return nil, nil, err
+		}
+		killed := now()
+		if err := unix.Kill(pids[1].pid, unix.SIGKILL); err != nil {
+			return nil, nil, fmt.Errorf("cannot kill the engine: %w", err)
+		}
+		if err := s.answers(killed); err != nil {
+			return nil, nil, err
+		}
+		answered = append(answered, time.Duration(now()-killed))
+		at, err := s.engineStarted(pids[1].pid)
+		if err != nil {
+			return nil, nil, err
+		}
+		recorded = append(recorded, time.Duration(at-killed))
+		time.Sleep(betweenDeaths)
+	}
+	return recorded, answered, nil
+}
+
+// answers waits until supd answers.
+func (s *supd) answers(since int64) error {
+	for {
+		_, err := s.supctl("status", "s-0")
+		var code *exec.ExitError
+		if err == nil || errors.As(err, &code) && code.ExitCode() == 4 { // no such service is an answer
+			return nil
+		}
+		if time.Duration(now()-since) > s.patient {
+			return err
+		}
+	}
 }
 
 // engineStarted finds when the engine after this one wrote its first record. It
@@ -183,18 +206,23 @@ func (s *supd) engineStarted(before int) (mono int64, err error) {
 
 // idle measures the CPU time of supd's own processes while nothing happens.
 func (s *supd) idle() ([]row, error) {
+	r, _, err := s.idling(20, idleTime)
+	return []row{r}, err
+}
+
+func (s *supd) idling(services int, long time.Duration) (r row, share float64, err error) {
 	pids, err := s.pids()
 	if err != nil {
-		return nil, err
+		return r, 0, err
 	}
 	time.Sleep(settle) // what answering cost is not idling
 	before, began := make([]time.Duration, len(pids)), time.Now()
 	for i, p := range pids {
 		if before[i], err = cpuTime(p.pid); err != nil {
-			return nil, err
+			return r, 0, err
 		}
 	}
-	time.Sleep(idleTime)
+	time.Sleep(long)
 	var total time.Duration
 	parts := make([]string, len(pids))
 	percent := func(d time.Duration) string {
@@ -203,12 +231,15 @@ func (s *supd) idle() ([]row, error) {
 	for i, p := range pids {
 		t, err := cpuTime(p.pid)
 		if err != nil {
-			return nil, err
+			return r, 0, err
 		}
 		total += t - before[i]
 		parts[i] = p.name + " " + percent(t-before[i])
 	}
-	return []row{{"idle CPU of one core, 20 services", percent(total), strings.Join(parts, ", "), fmt.Sprintf("%.0f s", idleTime.Seconds())}}, nil
+	share = 100 * float64(total) / float64(time.Since(began))
+	return row{
+		fmt.Sprintf("idle CPU of one core, %d services", services), percent(total), strings.Join(parts, ", "), fmt.Sprintf("%.0f s", long.Seconds()),
+	}, share, nil
 }
 
 // ticking measures what the idle CPU of supd is to be held against: a program
@@ -255,21 +286,25 @@ func cpuTime(pid int) (time.Duration, error) {
 
 // memory measures the proportional set size of supd's own processes.
 func (s *supd) memory(services int) (row, error) {
+	r, _, err := s.pssOf(services)
+	return r, err
+}
+
+func (s *supd) pssOf(services int) (r row, total float64, err error) {
 	pids, err := s.pids()
 	if err != nil {
-		return row{}, err
+		return r, 0, err
 	}
-	total := 0.0
 	parts := make([]string, len(pids))
 	for i, p := range pids {
 		kib, err := pss(p.pid)
 		if err != nil {
-			return row{}, err
+			return r, 0, err
 		}
 		total += kib / 1024
 		parts[i] = fmt.Sprintf("%s %.1f", p.name, kib/1024)
 	}
-	return row{fmt.Sprintf("memory (PSS), services: %d", services), fmt.Sprintf("%.1f MiB", total), strings.Join(parts, ", "), "1"}, nil
+	return row{fmt.Sprintf("memory (PSS), services: %d", services), fmt.Sprintf("%.1f MiB", total), strings.Join(parts, ", "), "1"}, total, nil
 }
 
 func pss(pid int) (kib float64, err error) {

@@ -15,8 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds every single wait.
+// patience bounds every single wait of a small set.
 const patience = 20 * time.Second
+
+// patienceFor is what a set of that size may take.
+func patienceFor(services int) time.Duration {
+	return patience + time.Duration(services)*40*time.Millisecond
+}
 
 // supd is a running supervisor with n beacons.
 type supd struct {
@@ -25,6 +30,8 @@ type supd struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when the keeper is reaped
 	started int64         // CLOCK_BOOTTIME before it was launched, ns
+	patient time.Duration // what bounds a wait
+	look    time.Duration // between two looks at the beacons
 }
 
 // beacon is one line that a service wrote.
@@ -36,52 +43,75 @@ type beacon struct {
 
 // start launches supd and waits until all services execute.
 func start(bin string, services int) (*supd, error) {
+	return startWith(bin, services, "")
+}
+
+// startWith does so with more configuration.
+func startWith(bin string, services int, more string) (*supd, error) {
 	f, err := newFolders()
 	if err != nil {
 		return nil, err
 	}
-	s := &supd{folders: f, bin: bin, ended: make(chan struct{})}
-	config := filepath.Join(f.state, "supd.toml")
-	text := fmt.Sprintf("[supd]\nnode = \"bench\"\n[service.s]\ncount = %d\ncommand = [%q, %q]\nbackoff.initial = \"0s\"\n",
+	s := &supd{folders: f, bin: bin, patient: patienceFor(services), look: time.Millisecond}
+	if services > 100 {
+		s.look = 50 * time.Millisecond // reading so many beacons must not take what they need to start
+	}
+	text := fmt.Sprintf("[supd]\nnode = \"bench\"\n[service.s]\ncount = %d\ncommand = '%s %s ${SUPD_SERVICE}'\nbackoff.initial = \"0s\"\n",
 		services, filepath.Join(bin, "beacon"), s.beaconFile())
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(s.config(), []byte(text+more), 0o600); err != nil {
 		f.remove()
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(f.state, "supd.log"))
-	if err != nil {
+	if err := s.launch(); err != nil {
 		f.remove()
 		return nil, err
 	}
-	defer log.Close()
-	s.cmd = exec.Command(filepath.Join(bin, "supd"), "run", "-c", config,
-		"--state-dir", filepath.Join(f.state, "state"), "--runtime-dir", f.runtime)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // supd never outlives a bench that was killed
-	s.started = now()
-	if err := s.cmd.Start(); err != nil {
-		f.remove()
-		return nil, err
-	}
-	go func() {
-		_ = s.cmd.Wait() // its exit code says nothing that stop would use
-		close(s.ended)
-	}()
 	if _, err := s.await(func(bs []beacon) bool { return len(bs) >= services }); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start %d services: %w", services, err), s.stop())
 	}
 	return s, nil
 }
 
-// stop ends supd in good order, or everything it started by pid.
+func (s *supd) config() string { return filepath.Join(s.state, "supd.toml") }
+
+// launch starts supd with the configuration and the folders that are there.
+func (s *supd) launch() error {
+	log, err := os.Create(filepath.Join(s.state, "supd.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.ended = make(chan struct{})
+	s.cmd = exec.Command(filepath.Join(s.bin, "supd"), "run", "-c", s.config(),
+		"--state-dir", filepath.Join(s.state, "state"), "--runtime-dir", s.runtime)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // supd never outlives a bench that was killed
+	s.started = now()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	cmd, ended := s.cmd, s.ended
+	go func() {
+		_ = cmd.Wait() // its exit code says nothing that stop would use
+		close(ended)
+	}()
+	return nil
+}
+
+// stop ends supd and removes what it made.
 func (s *supd) stop() error {
 	defer s.remove()
+	return s.end()
+}
+
+// end ends supd in good order, or everything it started by pid.
+func (s *supd) end() error {
 	pids, _ := s.pids()
 	_ = s.cmd.Process.Signal(unix.SIGTERM)
 	select {
 	case <-s.ended:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(s.patient):
 	}
 	_ = s.cmd.Process.Kill()
 	for _, p := range pids {
@@ -111,10 +141,10 @@ func (s *supd) beacons() (bs []beacon) {
 	return bs
 }
 
-// await looks at the beacons every millisecond. What is measured is in them,
-// so the looking adds nothing to it.
+// await looks at the beacons again and again. What is measured is in them, so
+// the looking adds nothing to it.
 func (s *supd) await(enough func([]beacon) bool) ([]beacon, error) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(s.patient); time.Now().Before(deadline); time.Sleep(s.look) {
 		if bs := s.beacons(); enough(bs) {
 			return bs, nil
 		}
@@ -124,7 +154,7 @@ func (s *supd) await(enough func([]beacon) bool) ([]beacon, error) {
 		default:
 		}
 	}
-	return nil, fmt.Errorf("%d beacons after %v", len(s.beacons()), patience)
+	return nil, fmt.Errorf("%d beacons after %v", len(s.beacons()), s.patient)
 }
 
 // supctl runs the program and returns its output.

@@ -35,6 +35,11 @@
 //   - A key may be set once: a second file that sets it again is refused, and
 //     a service is in one file whole.
 //
+// A service with count is kept as a template, too (Replicas), from which
+// Set.Scaled makes any number of replicas: the same that the files would make
+// with that count. So a command that scales reads no files, of which some may
+// have been edited and not applied (R11).
+//
 // The same files on the same host give the same bytes of Set. Nothing here
 // keeps state between calls; Load may be called from several goroutines.
 package config

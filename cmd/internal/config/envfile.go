@@ -155,7 +155,7 @@ func (r *envReader) quoted(quote byte) (string, bool) {
 }
 
 // reserved are the variables that supd sets for every service.
-var reserved = map[string]bool{"SUPD_SERVICE": true, "SUPD_INSTANCE": true, "SUPD_RUN": true, "SUPD_REPLICA": true}
+var reserved = map[string]bool{"SUPD_SERVICE": true, "SUPD_INSTANCE": true, "SUPD_RUN": true, "SUPD_REPLICA": true, "SUPD_NODE_ID": true}
 
 // checkName says what is wrong with the name of an environment variable; ""
 // if nothing is. It quotes no unreadable name: that may be part of a value.

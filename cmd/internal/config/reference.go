@@ -65,7 +65,7 @@ var reference = []Entry{
 	{Key: ofService + "group", Type: "name or id", Default: "the user's", Change: RestartsService, Text: "The primary group."},
 	{Key: ofService + "groups", Type: "list", Default: "the user's", Change: RestartsService, Text: "The supplementary groups."},
 	{Key: ofService + "umask", Type: "octal string", Default: `"0022"`, Change: RestartsService, Text: "The mode bits that new files do not have."},
-	{Key: ofService + "environment", Type: "table of strings", Default: "{}", Change: RestartsService, Text: "Variables; they win over files. ${NAME} is replaced by what is inherited. SUPD_SERVICE, SUPD_INSTANCE, SUPD_RUN and SUPD_REPLICA are always set."},
+	{Key: ofService + "environment", Type: "table of strings", Default: "{}", Change: RestartsService, Text: "Variables; they win over files. ${NAME} is replaced by what is inherited. SUPD_SERVICE, SUPD_INSTANCE, SUPD_RUN, SUPD_REPLICA and SUPD_NODE_ID are always set."},
 	{Key: ofService + "environment_file", Type: "path or list", Default: "none", Change: RestartsService, Text: "Files of KEY=VALUE lines with quotes and # comments, read when they are applied. One behind a - may be absent."},
 	{Key: ofService + "inherit_environment", Type: "bool", Default: "true", Change: RestartsService, Text: "Passes supd's own environment on, less what is meant for supd alone."},
 	{Key: ofService + "autostart", Type: "bool", Default: "true", Change: Live, Text: "Whether it is wanted up when it is first seen. Later start and stop decide, and are remembered."},

@@ -1,6 +1,7 @@
 package rig_test
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"supd/cmd/internal/rig"
+	"supd/cmd/internal/rig/account"
 	"supd/journal/event"
 )
 
@@ -103,4 +105,68 @@ func noCgroups(r *rig.Rig) bool {
 		}
 	}
 	return gone
+}
+
+// TestNobodyBesideStranger: all of supd is killed, the run log is lost, and with
+// a hole in JOURNAL the only record of a service that lives. Nothing knows it but
+// the kernel; it is ended before another one is started (P1, R4).
+func TestNobodyBesideStranger(t *testing.T) {
+	rig.ReapActors(t)
+	r := rig.New(t, `
+[supd]
+node = "rig"
+
+[service.web]
+command = ["ACTOR", "-dir", "DIR", "-forks", "2"]
+`)
+	r.Run()
+	stop := r.Watch()
+	r.UntilPhase("web", event.PhaseRunning)
+	for range 2 { // so that the hole does not end at the journal's end
+		r.Supctl("stop", "web").OK()
+		r.Supctl("start", "web").OK()
+	}
+	before := r.UntilPhase("web", event.PhaseRunning)
+	for range 3 {
+		r.Supctl("signal", "USR1", "web").OK()
+	}
+	r.Until("all is durable", func() bool {
+		var info event.Info
+		r.Supctl("info", "-o", "json").OK().JSON(&info)
+		return info.RunLog.KeptNotDurable == 0
+	})
+	r.KillAll()
+	block := filepath.Join(r.State, "journal", "jetstream", "$G", "streams", "JOURNAL", "msgs", "1.blk")
+	b, err := os.ReadFile(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndex(b, []byte(`supd.instance.starting.v1`))
+	if at < 0 {
+		t.Fatal("the record of the start is not in the first block")
+	}
+	b[at] ^= 1
+	if err := os.WriteFile(block, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join("/dev/shm", "supd-"+r.Node(), "runlog")); err != nil {
+		t.Fatal(err)
+	}
+	r.Run()
+	after := r.UntilPhase("web", event.PhaseRunning)
+	if *after.PID == *before.PID {
+		t.Errorf("web is pid %d, whose record is lost", *after.PID)
+	}
+	settled := r.Supctl("events", "--kind", "recovery.settled", "-o", "json").OK().Out
+	if !strings.Contains(settled, `"row":9`) || !strings.Contains(settled, *before.Instance) {
+		t.Errorf("no row 9 for instance %s:\n%s", *before.Instance, settled)
+	}
+	r.Shutdown()
+	for _, seen := range stop() {
+		t.Error(seen)
+	}
+	violations, err := account.Violations(r.Dir)
+	if err != nil || len(violations) > 0 {
+		t.Errorf("P1: %v %v", violations, err)
+	}
 }

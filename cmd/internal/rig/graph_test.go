@@ -108,7 +108,8 @@ func TestGraphOfServices(t *testing.T) {
 		node("audit", "-when go-audit -ready log", "ready.log = \"^ready\"")+
 		node("migrate", "-when go-migrate -life 0s,0s", "type = \"oneshot\"\nrequires = [\"db\"]")+
 		node("api", "-when go-api -ready notify", "ready.notify = true\nrequires = [\"db\", \"cache\", \"search\", \"queue\"]\nwants = [\"files\", \"audit\"]")+
-		node("web", "", "requires = [\"api\", { name = \"migrate\", condition = \"completed\" }]"))
+		node("web", "", "requires = [\"api\", { name = \"migrate\", condition = \"completed\" }]\n"+
+			"hooks.pre_stop = [\"/bin/sh\", \"-c\", \"until test -e DIR/go-stop; do sleep 0.02; done\"]"))
 	r.Run()
 	r.Supctl("start", "web", "--no-wait").OK()
 	untilPhases(r, event.PhaseStarting, leaves...)
@@ -142,7 +143,15 @@ func TestGraphOfServices(t *testing.T) {
 	}
 	touch(t, r, "go-api")
 	r.Supctl("start", "web").OK() // it is started already: both return when it runs
-	r.Supctl("stop", "data").OK() // a group
+	stop := strings.TrimSpace(r.Supctl("stop", "data", "--no-wait").OK().Out) // a group
+	untilPhases(r, event.PhaseStopping, "web")
+	if why := reason(r, "db"); why != "it ends when those that depend on it are gone" {
+		t.Errorf("db: %s", why)
+	}
+	r.Kill(r.Engine())
+	touch(t, r, "go-stop")
+	r.Answers()
+	r.Until("the stop has ended", func() bool { return strings.Contains(r.Call(nil, "result", stop).Out, "db: done") })
 	now := phases(r)
 	for _, name := range []string{"db", "cache", "api", "web"} {
 		if now[name] != event.PhaseStopped {
