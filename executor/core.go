@@ -63,6 +63,7 @@ type Core struct {
 	adopting  map[string]bool
 	strangers strangers
 	settled   bool           // recovery is over: duties may be carried out
+	unready   bool           // but first a configuration may be applied: they wait for it
 	later     []policy.Input // what acting brought to light; decided next
 	failed    error          // an act that the keeper did not take
 	now       policy.Now
@@ -141,6 +142,23 @@ func (c *Core) step(in policy.Input) error {
 	c.startParked()
 	c.release()
 	return nil
+}
+
+// holdDuties keeps all duties undone until goOn. Between recovery and the
+// configuration that supd was started with the state wants services as they were
+// specified before, and an edited one has no launch any more: started now it
+// would be fatal.
+func (c *Core) holdDuties() { c.unready = true }
+
+func (c *Core) goOn() error {
+	c.now = c.Clock.Now()
+	c.unready = false
+	for _, name := range slices.Sorted(maps.Keys(c.Config.State.Services)) {
+		c.refresh(name)
+	}
+	c.startParked()
+	c.release()
+	return c.stepLater()
 }
 
 // stepLater decides what acting has brought to light. What that brings to

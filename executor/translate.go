@@ -245,6 +245,7 @@ func (l *Loop) table(t keeper.Table) error {
 		l.drained(slot)
 		found = append(found, l.found(slot))
 	}
+	l.core.holdDuties()
 	if err := l.core.Step(policy.Settle{Found: found, Signaled: l.results(t.Operations), Hooks: hooks}); err != nil {
 		return err
 	}
@@ -260,10 +261,12 @@ func (l *Loop) table(t keeper.Table) error {
 			ends++
 		}
 	}
-	if l.Ready == nil {
-		return nil
+	if l.Ready != nil {
+		if err := l.Ready(l.core); err != nil {
+			return err
+		}
 	}
-	return l.Ready(l.core)
+	return l.core.goOn()
 }
 
 // strangers ends who lives without a record, where records are missing.

@@ -20,7 +20,7 @@ import (
 // way, and sets its deadline.
 func (c *Core) refresh(name string) {
 	v := c.Config.State.Services[name]
-	if v == nil || !c.settled {
+	if v == nil || !c.settled || c.unready {
 		c.timers.clear(name)
 		if v == nil {
 			c.watch(name)

@@ -18,11 +18,12 @@ import (
 // Identity is the content of STATE/node.json (0600): which node this is, and
 // what shows that the folder is the original one (R5).
 type Identity struct {
-	NodeID    string    `json:"node_id"`    // UUIDv4, for ever
-	MachineID string    `json:"machine_id"` // empty where the machine has none
-	Device    uint64    `json:"device"`     // of the state folder, in the boot below
-	Inode     uint64    `json:"inode"`      // of the state folder
-	Boot      string    `json:"boot"`       // the last boot that had a run log
+	NodeID    string    `json:"node_id"`        // UUIDv4, for ever
+	MachineID string    `json:"machine_id"`     // empty where the machine has none
+	Device    uint64    `json:"device"`         // of the state folder, in the boot below
+	Inode     uint64    `json:"inode"`          // of the state folder
+	Boot      string    `json:"boot"`           // the last boot that had a run log
+	Copy      bool      `json:"copy,omitempty"` // of another node's folder: what that one left running is not ours
 	Created   time.Time `json:"created"`
 	Key       []byte    `json:"key"` // 32 bytes, for keyed digests of secret values (R11)
 }
@@ -41,6 +42,16 @@ func Boot() (string, error) {
 	return strings.TrimSpace(string(id)) + "+" + ns, nil
 }
 
+// boot names this boot as this node sees it. A copy begins with the records of
+// its original, whose processes live on and are not the copy's to adopt or to
+// end: to it they are of another boot, and so is every pid in those records.
+func (id Identity) boot(here string) string {
+	if id.Copy {
+		return here + "+" + id.NodeID
+	}
+	return here
+}
+
 // loadIdentity reads or creates node.json. The state lock must be held.
 func loadIdentity(cfg *Config, boot string) (Identity, error) {
 	path := filepath.Join(cfg.StateDir, "node.json")
@@ -50,7 +61,7 @@ func loadIdentity(cfg *Config, boot string) (Identity, error) {
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return createIdentity(path, here)
+		return createIdentity(path, here, false)
 	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("cannot read node identity: %w", err)
@@ -62,13 +73,13 @@ func loadIdentity(cfg *Config, boot string) (Identity, error) {
 	if _, err := uuid.Parse(id.NodeID); err != nil || len(id.Key) != 32 {
 		return Identity{}, fmt.Errorf("cannot read node identity %s: node_id or key is missing or malformed; restore the file from a copy", path)
 	}
-	why := here.differs(id, boot)
+	why := here.differs(id, id.boot(boot))
 	if why == "" {
 		return id, nil
 	}
 	switch {
 	case cfg.NewIdentity:
-		return createIdentity(path, here)
+		return createIdentity(path, here, true)
 	case cfg.Moved:
 		id.MachineID, id.Device, id.Inode, id.Boot = here.machine, here.device, here.inode, ""
 		return id, storeIdentity(path, id)
@@ -108,8 +119,8 @@ func (p place) differs(id Identity, boot string) string {
 	return ""
 }
 
-func createIdentity(path string, here place) (Identity, error) {
-	id := Identity{NodeID: uuid.NewString(), MachineID: here.machine, Device: here.device, Inode: here.inode, Created: time.Now().UTC().Truncate(time.Second), Key: make([]byte, 32)}
+func createIdentity(path string, here place, isCopy bool) (Identity, error) {
+	id := Identity{NodeID: uuid.NewString(), Copy: isCopy, MachineID: here.machine, Device: here.device, Inode: here.inode, Created: time.Now().UTC().Truncate(time.Second), Key: make([]byte, 32)}
 	if _, err := rand.Read(id.Key); err != nil {
 		return Identity{}, fmt.Errorf("cannot create node identity: %w", err)
 	}

@@ -148,6 +148,7 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if j.identity, err = loadIdentity(&cfg, j.boot); err != nil {
 		return nil, nil, err
 	}
+	j.boot = j.identity.boot(j.boot)
 	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID, cfg.MemoryFD); err != nil {
 		return nil, nil, err
 	}

@@ -250,7 +250,27 @@ func TestCopiedFolderIsRefused(t *testing.T) {
 	if e.rec.Identity.NodeID == node.NodeID {
 		t.Error("a copy with a new identity has the old node id")
 	}
+	// What the original left running is not the copy's: its pids are of another boot.
+	boot := e.rec.Boot
+	if original := bootHere(t); !strings.HasPrefix(boot, original) || boot == original {
+		t.Errorf("a copy with a new identity takes the pids of its original for its own: boot %s", boot)
+	}
 	e.close()
+	third.NewIdentity = false
+	e = openEngine(t, third)
+	if e.rec.Boot != boot {
+		t.Errorf("the next engine of the copy is of boot %s, want %s", e.rec.Boot, boot)
+	}
+	e.close()
+}
+
+func bootHere(t *testing.T) string {
+	t.Helper()
+	boot, err := journal.Boot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return boot
 }
 
 func TestStrangersStayOut(t *testing.T) {

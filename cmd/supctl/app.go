@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +15,9 @@ import (
 
 	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
+	"supd/cmd/internal/folders"
 	"supd/cmd/internal/manual"
+	"supd/cmd/internal/version"
 	"supd/journal/event"
 )
 
@@ -45,14 +46,14 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "supctl",
+		Use: "supctl", Version: version.Version,
 		Short: "Control a running supd",
 		Long: `supctl sends commands to a running supd and shows what it knows.
 
 The socket is --socket, else SUPD_SOCKET, else supd.sock in the runtime folder:
-/run/supd for root, $XDG_RUNTIME_DIR/supd for others. A supd that listens on the
-network is tls://HOST:PORT (nats:// on the loopback) and wants --nkey, else
-SUPD_NKEY: the file of a user nkey's seed.
+SUPD_RUNTIME_DIR, else /run/supd for root, else $XDG_RUNTIME_DIR/supd. A supd
+that listens on the network is tls://HOST:PORT (nats:// on the loopback) and
+wants --nkey, else SUPD_NKEY: the file of a user nkey's seed.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 4 not permitted,
 5 no such service, 6 bad configuration, 7 not running, 69 supd unreachable, 75 busy, 124 timed out.
@@ -128,24 +129,7 @@ func (a *app) socketPath() string {
 	if a.socket != "" {
 		return a.socket
 	}
-	if s := os.Getenv("SUPD_SOCKET"); s != "" {
-		return s
-	}
-	return filepath.Join(runtimeFolder(), "supd.sock")
-}
-
-func runtimeFolder() string {
-	if os.Geteuid() == 0 {
-		return "/run/supd"
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "supd")
-	}
-	state := os.Getenv("XDG_STATE_HOME")
-	if state == "" {
-		state = filepath.Join(os.Getenv("HOME"), ".local", "state")
-	}
-	return filepath.Join(state, "supd", "run")
+	return folders.Socket()
 }
 
 // ask sends one question over a connection of its own.

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -144,20 +143,19 @@ func TestUnknownVerb(t *testing.T) {
 	}
 }
 
-func TestRuntimeFolder(t *testing.T) {
-	if os.Geteuid() == 0 {
-		if got := runtimeFolder(); got != "/run/supd" {
-			t.Error(got)
-		}
-		return
-	}
-	t.Setenv("XDG_RUNTIME_DIR", "/x")
-	if got := runtimeFolder(); got != "/x/supd" {
+func TestSocketPath(t *testing.T) {
+	t.Setenv("SUPD_SOCKET", "")
+	t.Setenv("SUPD_RUNTIME_DIR", "/r") // as supd itself reads it
+	a := &app{}
+	if got := a.socketPath(); got != "/r/supd.sock" {
 		t.Error(got)
 	}
-	t.Setenv("XDG_RUNTIME_DIR", "")
-	t.Setenv("XDG_STATE_HOME", "/s")
-	if got := runtimeFolder(); got != "/s/supd/run" {
+	t.Setenv("SUPD_SOCKET", "/s.sock")
+	if got := a.socketPath(); got != "/s.sock" {
+		t.Error(got)
+	}
+	a.socket = "/flag.sock"
+	if got := a.socketPath(); got != "/flag.sock" {
 		t.Error(got)
 	}
 }

@@ -57,6 +57,9 @@ records have left the journal.`,
 			if err != nil {
 				return err
 			}
+			if _, err := story.Why(); err != nil {
+				return unheard(err)
+			}
 			deaths := story.Deaths()
 			if n > 0 {
 				deaths = deaths[max(0, len(deaths)-n):]
@@ -80,6 +83,11 @@ func oneService(verb string) cobra.PositionalArgs {
 	}
 }
 
+// unheard says that the journal knows nothing of what was named.
+func unheard(err error) error {
+	return &hinted{error: err, code: exitcode.NoService, hint: "see what there is: supctl status"}
+}
+
 // why reads the records of the service and of supd first, which the server
 // finds quickly; where a cause is about another service, all of them.
 func (a *app) why(ctx context.Context, service, instance string) (timeline.Explanation, error) {
@@ -90,7 +98,7 @@ func (a *app) why(ctx context.Context, service, instance string) (timeline.Expla
 		}
 		e, err := story.Why()
 		if err != nil {
-			return e, &hinted{error: err, code: exitcode.NoService, hint: "see what there is: supctl status; supctl events --service " + service}
+			return e, unheard(err)
 		}
 		if services == nil || e.Complete && e.Root != timeline.RootDependency {
 			return e, nil

@@ -45,7 +45,7 @@ Exit codes: 0 all is well, 6 not, 1 it cannot be read.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d services\n", path, len(set.Services))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %s\n", path, count(len(set.Services), "service"))
 			return nil
 		},
 	}
@@ -53,6 +53,13 @@ Exit codes: 0 all is well, 6 not, 1 it cannot be read.`,
 	cmd.Flags().BoolVar(&ofJournal, "journal", false, "check the journal in --state-dir")
 	cmd.Flags().StringVar(&state, "state-dir", state, "folder for journal and output")
 	return cmd
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // checkJournal prints what is wrong with the journal of a state folder.
@@ -98,6 +105,6 @@ func checkJournal(w io.Writer, state string) error {
 	if rep.Damaged() {
 		return failure{exitcode.Configuration, fmt.Errorf("the journal in %s is damaged: supd mends it at its next start and keeps the evidence; `supreplay verify --from %s` names the records", state, state)}
 	}
-	fmt.Fprintf(w, "the journal in %s is good: %d records in %d blocks, %d bytes\n", state, rep.Records, rep.Blocks, rep.Bytes)
+	fmt.Fprintf(w, "the journal in %s is good: %s in %s, %d bytes\n", state, count(int(rep.Records), "record"), count(int(rep.Blocks), "block"), rep.Bytes)
 	return nil
 }

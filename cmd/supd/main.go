@@ -72,7 +72,7 @@ func execute(root *cobra.Command) int {
 func command() *cobra.Command {
 	run := runCommand()
 	root := &cobra.Command{
-		Use:   "supd",
+		Use: "supd", Version: version.Version,
 		Short: "A process supervisor that never forgets",
 		Long: `supd runs services and records every command and every event of a process in
 an append-only journal. After any death of its own it goes on where it was,

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,8 +110,17 @@ func originalLimits() []event.LaunchLimit {
 }
 
 // commandArgs takes a command behind -- and nothing else.
+// steering are verbs that people give to supd and mean for supctl.
+var steering = []string{
+	"start", "stop", "restart", "status", "reload", "signal", "plan", "apply", "logs", "events", "why", "history", "info", "scale", "graph",
+	"shutdown", "upgrade",
+}
+
 func commandArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
+		if slices.Contains(steering, args[0]) {
+			return fmt.Errorf("cannot understand %q: a running supd is steered with supctl, as in `supctl %s`", args[0], strings.Join(args, " "))
+		}
 		return fmt.Errorf("cannot understand %q: a command goes behind --, as in `supd run -- %s`", args[0], args[0])
 	}
 	return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -199,7 +200,7 @@ func preflight(ctx context.Context, f *os.File, state preflightState) (version s
 	runErr := cmd.Run()
 	var answer preflightAnswer
 	if err := json.Unmarshal(out.Bytes(), &answer); err != nil || answer.Version == "" {
-		return "", fmt.Errorf("it does not answer like a supd that can be upgraded to (%v): %s", runErr, firstLine(errOut.String()))
+		return "", fmt.Errorf("it does not answer like a supd that can be upgraded to: %s", cmp.Or(firstLine(errOut.String()), fmt.Sprint(cmp.Or(runErr, errors.New("it wrote no version")))))
 	}
 	if answer.Refused != "" {
 		return "", fmt.Errorf("version %s cannot go on from here: %s", answer.Version, answer.Refused)

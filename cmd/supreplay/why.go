@@ -22,7 +22,8 @@ supd or the machine failed, which configuration changed, and with which numbers
 supd decided.
 
 With --instance it tells why that instance ended, or if it lives, why it was
-started; with --at, why the service was as it was at a moment.`,
+started; with --at, why the service was as it was at a moment. --at 03:12 is the
+beginning of that minute; if the service ended within it, a note says where.`,
 		Example: `  supreplay why web
   supreplay why web --at 03:12
   supreplay why web --instance 3
@@ -50,7 +51,10 @@ started; with --at, why the service was as it was at a moment.`,
 		if err != nil {
 			return err
 		}
-		e, err := src.why(args[0], instance, m, func(f *finding) { fmt.Fprintln(cmd.ErrOrStderr(), "!! "+f.String()) })
+		e, later, err := src.why(args[0], instance, m, func(f *finding) { fmt.Fprintln(cmd.ErrOrStderr(), "!! "+f.String()) })
+		if later.Seq != 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "supreplay: note: this is as it was at that moment; %s ended at %s: see --at %d\n", args[0], later.Time.Local().Format("15:04:05.000"), later.Seq)
+		}
 		if err != nil {
 			return &coded{exitcode.Failed, fmt.Errorf("cannot tell why: %w", err)}
 		}
@@ -67,12 +71,13 @@ started; with --at, why the service was as it was at a moment.`,
 }
 
 // why tells a story up to a moment; nil is the end. Damage may hide a cause,
-// so it is noted.
-func (s *source) why(service, instance string, m *moment, note func(*finding)) (timeline.Explanation, error) {
+// so it is noted. Who asks why it restarted at 03:12 names the beginning of that
+// minute: later is the end of the service that comes within it, if there is one.
+func (s *source) why(service, instance string, m *moment, note func(*finding)) (e timeline.Explanation, later event.Record, err error) {
 	if m != nil {
 		found, err := s.resolve(*m)
 		if err != nil {
-			return timeline.Explanation{}, err
+			return e, later, err
 		}
 		m = &found
 	}
@@ -89,12 +94,20 @@ func (s *source) why(service, instance string, m *moment, note func(*finding)) (
 		if r.Time.After(latest) {
 			latest = r.Time
 		}
-		if m != nil && (m.seq != 0 && r.Seq > m.seq || m.seq == 0 && latest.After(m.at)) {
+		if m == nil || m.seq != 0 && r.Seq <= m.seq || m.seq == 0 && !latest.After(m.at) {
+			if !st.stray {
+				story.Add(r)
+			}
+			continue
+		}
+		if m.seq != 0 || latest.Sub(m.at) >= time.Minute {
 			break
 		}
-		if !st.stray {
-			story.Add(r)
+		if r.Subject == service && r.Kind == event.InstanceExited && instance == "" {
+			later = r
+			break
 		}
 	}
-	return story.Why()
+	e, err = story.Why()
+	return e, later, err
 }

@@ -44,7 +44,7 @@ const (
 	rowTree         = 12
 	rowHook         = 13
 	foundNothing    = "the keeper does not know it"
-	foundOtherBoot  = "another boot"
+	foundOtherBoot  = "another boot or node"
 	foundUnrecorded = "not recorded"
 )
 
@@ -255,7 +255,7 @@ func unheardOf(v *projector.Service, instance string) bool {
 const (
 	cutUnseen = "it ended while nobody of supd lived; what it wrote last was in its pipe"
 	cutEnding = "all of supd was killed within a second after it ended; what was not read yet was in its pipe"
-	cutReboot = "the machine stopped while it ran; what was in its pipe, or not on the disk yet, went with it"
+	cutReboot = "the machine stopped while it ran, or the state folder was copied; what was in its pipe, or not on the disk yet, went with it"
 )
 
 // cutWindow is how long after an exit its output counts as perhaps not read when

@@ -70,6 +70,8 @@ func (s *Story) Why() (Explanation, error) {
 		head, instance = s.traces[s.chosen].starting, s.chosen
 	case head == "" && s.described:
 		return Explanation{}, fmt.Errorf("nothing has happened to %s but its definition", s.service)
+	case head == "" && s.first == 0:
+		return Explanation{}, fmt.Errorf("the journal has no record up to that moment")
 	case head == "":
 		return Explanation{}, fmt.Errorf("no record is about a service %s; the records begin with %d", s.service, s.first)
 	}

@@ -5,6 +5,7 @@ package folders
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
 )
 
@@ -57,9 +58,21 @@ func system(path string) string {
 func xdg(variable, fallback, name string) string {
 	base := os.Getenv(variable)
 	if base == "" {
-		base = filepath.Join(os.Getenv("HOME"), fallback)
+		base = filepath.Join(home(), fallback)
 	}
 	return filepath.Join(base, name)
+}
+
+// home is never empty: a path that depends on the working directory would have
+// supd begin a journal wherever it is started.
+func home() string {
+	if h := os.Getenv("HOME"); h != "" {
+		return h
+	}
+	if u, err := user.Current(); err == nil && u.HomeDir != "" {
+		return u.HomeDir
+	}
+	return "/"
 }
 
 func first(candidates ...string) string {
