@@ -43,7 +43,9 @@ func TestStartsWaitForTheConfiguration(t *testing.T) {
 			Source: "supd/test/0", Inbox: 8, Concurrency: 4,
 		})
 		for _, in := range []policy.Input{
-			policy.Started{Keeper: event.KeeperStartedData{PID: 99, StartTime: 6}}, policy.Settle{}, definition("before"),
+			policy.Started{Keeper: event.KeeperStartedData{PID: 99, StartTime: 6}},
+			policy.Settle{},
+			definition("before"),
 			policy.Command{Actor: "uid-0", Request: event.CommandRequest{ID: rigID(time.Now(), 7), Verb: event.VerbStart, Patterns: []string{"web"}}},
 		} {
 			if err := before.Step(in); err != nil {
