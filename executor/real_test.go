@@ -64,7 +64,9 @@ func play(role string) {
 		}
 	case "fd":
 		_, _ = unix.Write(7, []byte("\n"))
-		select {}
+		for {
+			time.Sleep(time.Hour) // not select {}: without another thread of C, Go calls that a deadlock
+		}
 	case "http", "tcp":
 		time.Sleep(100 * time.Millisecond)
 		l, err := net.Listen("tcp", os.Getenv(envAddr))
@@ -77,14 +79,18 @@ func play(role string) {
 			}
 		}))
 	case "idle":
-		select {}
+		for {
+			time.Sleep(time.Hour) // not select {}: without another thread of C, Go calls that a deadlock
+		}
 	}
 }
 
 // playHelper gives an engine's descriptors to the test and waits for its end.
 func playHelper(dir, who string) {
 	if who == "logger" {
-		select {}
+		for {
+			time.Sleep(time.Hour) // not select {}: without another thread of C, Go calls that a deadlock
+		}
 	}
 	c, err := net.Dial("unix", filepath.Join(dir, "engine"))
 	if err != nil {
