@@ -322,8 +322,7 @@ func TestRealServices(t *testing.T) {
 		readyBy(event.Ready{Notify: true})(s)
 		s.Watchdog = event.Duration(500 * time.Millisecond)
 	}
-	var r *realRig
-	r = newRealRig(
+	r := newRealRig(
 		t, realSpec("notify", free), realSpec("fd", readyBy(event.Ready{FD: &seven})),
 		realSpec("idle", func(s *event.Spec) {
 			readyBy(event.Ready{Probe: event.Probe{Exec: []string{"check"}}})(s)
