@@ -101,6 +101,7 @@ type keeper struct {
 	args     int // memfd with HelperArgs, given to engine and logger
 
 	hostSignals []wire.HostSignal // not dealt with by the engine yet
+	hostLast    hostSignal        // the newest that asked for the end
 	hostNumber  uint64
 	hostChannel chan os.Signal
 
@@ -394,6 +395,9 @@ func (k *keeper) hostSignalsStart() {
 // hostSignal keeps a signal until the engine has dealt with it. The oldest ones
 // beyond the bound are repetitions: there are six kinds.
 func (k *keeper) hostSignal(sig int) {
+	if k.hostLast.echoed(sig, time.Now()) {
+		return
+	}
 	k.hostNumber++
 	h := wire.HostSignal{Number: k.hostNumber, Signal: sig}
 	if len(k.hostSignals) == maxHostSignals {
