@@ -36,11 +36,11 @@ func TestWhy(t *testing.T) {
 		},
 		{
 			"not ready in time", "define web ready=5s\n" + up + "advance 5s\ntick web\nsignaled web i1 op=stop\nexited web i1 signal=SIGTERM", "web", "",
-			timeline.RootStartTimeout, "web: it was not ready in time", "restart.scheduled instance.exited instance.stopping", "start-timeout",
+			timeline.RootStartTimeout, "web: it was not ready within its ready.timeout of 5s (READY=1 on NOTIFY_SOCKET)", "restart.scheduled instance.exited instance.stopping", "start-timeout",
 		},
 		{
 			"not ready in time, given up", "define web ready=5s max_retries=0\n" + up + "advance 5s\ntick web\nsignaled web i1 op=stop\nexited web i1 signal=SIGTERM", "web", "",
-			timeline.RootStartTimeout, "web: it was not ready in time",
+			timeline.RootStartTimeout, "web: it was not ready within its ready.timeout of 5s (READY=1 on NOTIFY_SOCKET)",
 			"service.wanted service.fatal instance.exited instance.stopping", "start-timeout",
 		},
 		{
@@ -51,6 +51,11 @@ func TestWhy(t *testing.T) {
 		{
 			"a requirement that crashes", "define db ready=5s\ndefine web requires=db:ready\nstart c1 web\nparked db d1\nexecuted db d1\nexited db d1 signal=SIGSEGV", "web", "",
 			timeline.RootSignal, "db: it ended: signal SIGSEGV", "service.waiting restart.scheduled instance.exited", "",
+		},
+		{
+			"waits for what is never ready", "define db ready=5s\ndefine web requires=db:ready\nstart c1 web\nparked db d1\nexecuted db d1\nadvance 5s\ntick db\nsignaled db d1 op=stop\nexited db d1 signal=SIGTERM", "web", "",
+			timeline.RootStartTimeout, "db: it was not ready within its ready.timeout of 5s",
+			"service.waiting restart.scheduled instance.exited instance.stopping", "",
 		},
 		{
 			"stopped with its requirement", "define db\ndefine web requires=db:started\nstart c1 web\nparked db d1\nexecuted db d1\nparked web i1\nexecuted web i1\nstop c2 db\nsignaled web i1 op=stop\nexited web i1", "web", "",

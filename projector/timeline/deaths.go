@@ -65,8 +65,9 @@ func (s *Story) recall(r event.Record, d event.StateBaseData) {
 		return
 	}
 	s.recalled = true
-	_, all := projector.CutBase(s.base.String())
+	state, all := projector.CutBase(s.base.String())
 	s.base.Reset()
+	s.recallSpecs(state)
 	var old []Death
 	for _, d := range all[s.service] {
 		if d.Seq < s.first {

@@ -71,6 +71,8 @@ func reason(v *projector.Service) *string {
 		text = v.Failure.Text()
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil && !v.LastExit.Ran:
 		text = v.LastExit.FailureText()
+	case v.Phase == event.PhaseBackoff && v.LastExit != nil && projector.Failing(v.LastExit.Stop):
+		text = failedText(v.LastExit, v.Spec)
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil:
 		text = ExitText(v.LastExit.Code, v.LastExit.Signal) + v.LastExit.Hint()
 	case v.Phase == event.PhaseExited && v.LastExit != nil && !v.LastExit.Expected:
@@ -82,6 +84,22 @@ func reason(v *projector.Service) *string {
 		return nil
 	}
 	return &text
+}
+
+// failedText says for what failure supd ended an instance whose program ran: the
+// signal of the end was supd's own and tells nothing.
+func failedText(x *projector.LastExit, spec event.Spec) string {
+	switch {
+	case x.Stop == event.ReasonStartTimeout && spec.Ready != nil:
+		return fmt.Sprintf("was not ready within %s (%s)", limit(spec.Ready.Timeout, event.DefaultReadyTimeout), awaited(*spec.Ready))
+	case x.Stop == event.ReasonHealth && spec.Health != nil:
+		return fmt.Sprintf("unhealthy: its health check failed (%s)", probed(spec.Health.Probe))
+	case x.Stop == event.ReasonHealth:
+		return "unhealthy: its health check failed"
+	case x.Stop == event.ReasonWatchdog:
+		return "was silent for longer than its watchdog allows"
+	}
+	return x.FailureText()
 }
 
 // endedText says how a service ended that is not started again and did not

@@ -23,6 +23,7 @@ type Story struct {
 	traces    map[string]*trace
 	latest    map[place]string // newest record of a kind about a service
 	heads     map[string]string
+	specs     map[string]event.Spec // of services, as far as they are told
 	recent    []string
 	kept      int // records after the last forgetting
 	engine    string
@@ -39,6 +40,7 @@ type Story struct {
 type told struct {
 	record event.Record
 	before string
+	text   string // replaces because, where other records know more
 }
 
 type place struct {
@@ -47,7 +49,14 @@ type place struct {
 }
 
 // trace is what is known of one instance, as ids of records.
-type trace struct{ starting, failed, signaled, settled, health, hook string }
+type trace struct {
+	starting, failed, signaled, settled, health, hook string
+
+	running  bool
+	extended bool         // it asked for more time to start
+	stop     *told        // the newest order to end
+	deadline event.Moment // of that order
+}
 
 // Bounds of a story's memory.
 const (
@@ -62,7 +71,7 @@ const (
 func NewStory(service, instance string) *Story {
 	return &Story{
 		service: service, only: instance, records: map[string]*told{}, commands: map[string]string{}, open: map[string]bool{},
-		traces: map[string]*trace{}, latest: map[place]string{}, heads: map[string]string{},
+		traces: map[string]*trace{}, latest: map[place]string{}, heads: map[string]string{}, specs: map[string]event.Spec{},
 	}
 }
 
@@ -118,6 +127,10 @@ func decides(r event.Record) bool {
 func (s *Story) link(n *told) {
 	r := n.record
 	switch d := r.Data.(type) {
+	case event.ServiceDefinedData:
+		s.specs[r.Subject] = d.Spec
+	case event.ServiceRemovedData:
+		delete(s.specs, r.Subject)
 	case event.EngineStartedData:
 		s.engine = r.ID
 	case event.KeeperStartedData:
@@ -132,6 +145,10 @@ func (s *Story) link(n *told) {
 	case event.InstanceStartingData:
 		s.trace(d.Instance).starting = r.ID
 		s.choose(r, d)
+	case event.InstanceRunningData:
+		s.trace(d.Instance).running = true
+	case event.InstanceExtendedData:
+		s.trace(d.Instance).extend(d)
 	case event.InstanceExecFailedData:
 		s.trace(d.Instance).failed = r.ID
 	case event.HealthChangedData:
@@ -147,11 +164,9 @@ func (s *Story) link(n *told) {
 			}
 		}
 	case event.InstanceStoppingData:
-		if d.Reason == event.ReasonHealth {
-			n.before = s.trace(d.Instance).health
-		}
+		s.ordered(n, d)
 	case event.InstanceExitedData:
-		n.before = s.ended(d)
+		n.before, n.text = s.ended(d), s.outlasted(r, d)
 		if d.Instance == s.chosen {
 			s.death = r.ID
 		}

@@ -91,7 +91,9 @@ func TestFit(t *testing.T) {
 // What is at rest says how it ended, and a program that went into the
 // background is named as what it looks like.
 func TestEndReasons(t *testing.T) {
-	zero, three, segv := 0, 3, "SIGSEGV"
+	zero, three, segv, term := 0, 3, "SIGSEGV", "SIGTERM"
+	probe := event.Probe{TCP: "127.0.0.1:80"}
+	spec := event.Spec{Ready: &event.Ready{Probe: probe}, Health: &event.Health{Probe: probe}}
 	hint := "; hint: did it go into the background? It must run in the foreground: look for an option such as --foreground"
 	for name, c := range map[string]struct {
 		exit  projector.LastExit
@@ -103,11 +105,14 @@ func TestEndReasons(t *testing.T) {
 		"signal":               {projector.LastExit{Signal: &segv, Ran: true}, event.PhaseExited, "ended by SIGSEGV"},
 		"unseen":               {projector.LastExit{Ran: true}, event.PhaseExited, "it ended, and nobody knows how"},
 		"crash":                {projector.LastExit{Code: &three, Ran: true}, event.PhaseBackoff, "exit 3"},
+		"never ready":          {projector.LastExit{Signal: &term, Ran: true, Stop: event.ReasonStartTimeout}, event.PhaseBackoff, "was not ready within 1m0s (tcp 127.0.0.1:80)"},
+		"unhealthy":            {projector.LastExit{Signal: &term, Ran: true, Stop: event.ReasonHealth}, event.PhaseBackoff, "unhealthy: its health check failed (tcp 127.0.0.1:80)"},
+		"silent":               {projector.LastExit{Signal: &term, Ran: true, Stop: event.ReasonWatchdog}, event.PhaseBackoff, "was silent for longer than its watchdog allows"},
 		"background":           {projector.LastExit{Code: &zero, Ran: true, Ready: true, Background: true}, event.PhaseBackoff, "exit 0" + hint + ", or set restart = \"on-failure\""},
 		"background, unready":  {projector.LastExit{Code: &zero, Ran: true, Background: true}, event.PhaseBackoff, "exit 0" + hint},
 		"background, its tree": {projector.LastExit{Code: &zero, Ran: true, Background: true}, event.PhaseStopping, "ending what its main process left behind" + hint},
 	} {
-		v := &projector.Service{Name: "web", Phase: c.phase, LastExit: &c.exit}
+		v := &projector.Service{Name: "web", Phase: c.phase, LastExit: &c.exit, Spec: spec}
 		if c.phase == event.PhaseStopping {
 			v.Tree = &projector.Tree{}
 		}

@@ -52,6 +52,8 @@ type Explanation struct {
 	Summary  string `json:"summary"`
 	Chain    []Link `json:"chain"`
 	Complete bool   `json:"complete"` // false: the chain goes on before the oldest record
+
+	wrote string // the command that shows what the program wrote that failed; often empty
 }
 
 // maxChain bounds a chain of causes.
@@ -85,6 +87,7 @@ func (s *Story) explain(id string) Explanation {
 	passed := map[event.Kind]string{} // reasons met on the way, by kind
 	seen := map[string]bool{}
 	var last event.Record
+	head := &told{}
 	for id != "" && len(e.Chain) < maxChain {
 		n, ok := s.find(id)
 		if !ok {
@@ -95,14 +98,14 @@ func (s *Story) explain(id string) Explanation {
 		if seen[n.record.ID] {
 			break
 		}
-		last = n.record
+		head, last = n, n.record
 		seen[last.ID] = true
 		passed[last.Kind] = reasonOf(last.Data)
-		e.Chain = append(e.Chain, Link{Seq: last.Seq, Time: last.Time, Kind: last.Kind, Service: last.Subject, Actor: last.Actor, Text: clean(because(last))})
+		e.Chain = append(e.Chain, Link{Seq: last.Seq, Time: last.Time, Kind: last.Kind, Service: last.Subject, Actor: last.Actor, Text: clean(n.because())})
 		id, e.Root = s.before(n)
 	}
 	e.Root = flavour(e.Root, last, passed)
-	e.Summary = clean(because(last))
+	e.Summary, e.wrote = clean(head.because()), s.wrote(last)
 	if last.Subject != "" {
 		e.Summary = last.Subject + ": " + e.Summary
 	}
@@ -134,7 +137,8 @@ func (s *Story) before(n *told) (id string, root Root) {
 				return head, RootDependency
 			}
 		}
-		return r.Cause, RootDependency
+		// Who asked for it is no reason for its waiting.
+		return "", RootDependency
 	case event.InstanceExitedData:
 		return s.beforeExit(n, d)
 	case event.InstanceStoppingData:
@@ -301,7 +305,7 @@ func because(r event.Record) string {
 	case event.ServiceWantedData:
 		return "it was wanted " + Text(r)
 	case event.ServiceWaitingData:
-		return "it waits " + Text(r)
+		return "it waits " + Text(r) + colon(d.Failed)
 	case event.EngineStartedData:
 		return engineText(d)
 	case event.SupdStoppingData:

@@ -28,6 +28,9 @@ func WriteWhy(w io.Writer, e Explanation, zone *time.Location) error {
 	if !e.Complete {
 		b.WriteString("what led to the first of these is not in the journal any more\n")
 	}
+	if e.wrote != "" {
+		fmt.Fprintf(&b, "what it wrote: %s\n", clean(e.wrote))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
