@@ -244,7 +244,10 @@ func (act *action) run(ctx context.Context, verb event.Verb, patterns []string, 
 	if gone != nil {
 		return act.outOfTime(ctx, verb, reply)
 	}
-	return act.show(verb, reply)
+	if err := act.show(verb, reply); err != nil || verb != event.VerbStop || act.json() || !reply.Durable {
+		return err
+	}
+	return act.writeLines(stoppedToo(waiting, c, last.Seq, reply))
 }
 
 // commandID is the caller's id or a new one.
