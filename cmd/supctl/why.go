@@ -57,10 +57,10 @@ records have left the journal.`,
 			if err != nil {
 				return err
 			}
-			if _, err := story.Why(); err != nil {
+			deaths := story.Deaths()
+			if _, err := story.Why(); err != nil && len(deaths) == 0 {
 				return unheard(err)
 			}
-			deaths := story.Deaths()
 			if n > 0 {
 				deaths = deaths[max(0, len(deaths)-n):]
 			}

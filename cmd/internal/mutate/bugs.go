@@ -110,7 +110,7 @@ var bugs = []bug{
 	},
 	{
 		"acts before recovery is over", "R5", "executor/work.go",
-		`if v == nil || !c.settled {`, `if v == nil {`,
+		`if v == nil || !c.settled || c.unready {`, `if v == nil || c.unready {`,
 	},
 	{
 		"a gap is not followed by a base", "P6", "executor/core.go",
