@@ -244,6 +244,7 @@ type natsLogger struct{ log *slog.Logger }
 
 // Noticef implements server.Logger, as do the others.
 func (l natsLogger) Noticef(format string, v ...any) { l.put(slog.LevelDebug, format, v) }
+
 func (l natsLogger) Warnf(format string, v ...any) {
 	if strings.Contains(format, "Recovering stream state from index errored") {
 		l.put(slog.LevelDebug, format, v)
