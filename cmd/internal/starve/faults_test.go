@@ -40,7 +40,7 @@ func faults() []fault {
 		{name: "disk hangs, block", span: 5 * short / 4, before: frozen, begin: freeze, end: thaw, shows: degraded},
 		{name: "disk hangs, drop", onFull: "drop", span: 5 * short / 4, before: frozen, begin: freeze, end: thaw, shows: degraded},
 		{name: "disk hangs 30 s, drop", onFull: "drop", long: true, span: 30 * time.Second / 4, before: frozen, begin: freeze, end: thaw, shows: degraded},
-		{name: "no descriptors (EMFILE)", span: short, noStart: true, newEngine: true, begin: noDescriptors, end: descriptors},
+		{name: "no descriptors (EMFILE)", span: short, noStart: true, newEngine: true, newLogger: true, begin: noDescriptors, end: descriptors},
 		{name: "no processes (EAGAIN)", span: short, noStart: true, newEngine: true, before: limited("pids"), begin: noProcesses, end: processes},
 		{name: "engine in 64 MiB", span: short, more: crashing, before: limited("memory"), ready: littleMemory, begin: nothing, end: memory},
 		{name: "CPU hogs on every core", span: short, begin: hogCPU, end: leaveCPU},

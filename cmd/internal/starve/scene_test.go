@@ -54,6 +54,9 @@ type fault struct {
 	noStart bool
 	// newEngine: the engine may die of it, and is replaced.
 	newEngine bool
+	// newLogger: so may the logger. A descriptor that is sent to it and finds no
+	// room is lost, and a successor gets it again.
+	newLogger bool
 	// alone replaces all of this.
 	alone func(*scene)
 }
@@ -303,6 +306,10 @@ func (s *scene) survived(f fault) {
 		}
 		if name == "engine" && f.newEngine {
 			s.row.note("the engine was replaced")
+			continue
+		}
+		if name == "logger" && f.newLogger {
+			s.row.note("the logger was replaced")
 			continue
 		}
 		s.row.fail("the %s did not live on: %v became %v", name, p, now[name])
