@@ -22,8 +22,8 @@ func (c *Core) refresh(name string) {
 	v := c.Config.State.Services[name]
 	if v == nil || !c.settled || c.unready {
 		c.timers.clear(name)
-		if v == nil {
-			c.watch(name)
+		if v == nil || c.settled {
+			c.watch(name) // who says that it is ready must be known before anybody listens (P8)
 		}
 		return
 	}

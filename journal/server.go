@@ -237,15 +237,26 @@ func (a *authenticator) Check(c server.ClientAuthentication) bool {
 func (s *natsServer) inProcessConn() (net.Conn, error) { return s.srv.InProcessConn() }
 
 // natsLogger brings the server's messages into ours. Its notices are chatter
-// about starting and stopping, so they are debug messages here.
+// about starting and stopping, so they are debug messages here, and so is that
+// it reads the blocks because its index is older: that is so after each kill,
+// and what is wrong with blocks is found and recorded by us.
 type natsLogger struct{ log *slog.Logger }
 
+// Noticef implements server.Logger, as do the others.
 func (l natsLogger) Noticef(format string, v ...any) { l.put(slog.LevelDebug, format, v) }
-func (l natsLogger) Warnf(format string, v ...any)   { l.put(slog.LevelWarn, format, v) }
-func (l natsLogger) Fatalf(format string, v ...any)  { l.put(slog.LevelError, format, v) }
-func (l natsLogger) Errorf(format string, v ...any)  { l.put(slog.LevelError, format, v) }
-func (l natsLogger) Debugf(format string, v ...any)  { l.put(slog.LevelDebug, format, v) }
-func (l natsLogger) Tracef(format string, v ...any)  { l.put(slog.LevelDebug, format, v) }
+
+func (l natsLogger) Warnf(format string, v ...any) {
+	if strings.Contains(format, "Recovering stream state from index errored") {
+		l.put(slog.LevelDebug, format, v)
+		return
+	}
+	l.put(slog.LevelWarn, format, v)
+}
+
+func (l natsLogger) Fatalf(format string, v ...any) { l.put(slog.LevelError, format, v) }
+func (l natsLogger) Errorf(format string, v ...any) { l.put(slog.LevelError, format, v) }
+func (l natsLogger) Debugf(format string, v ...any) { l.put(slog.LevelDebug, format, v) }
+func (l natsLogger) Tracef(format string, v ...any) { l.put(slog.LevelDebug, format, v) }
 
 func (l natsLogger) put(level slog.Level, format string, v []any) {
 	if l.log.Enabled(context.Background(), level) {

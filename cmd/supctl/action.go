@@ -106,6 +106,11 @@ func (a *app) signalCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig, err := parseSignal(args[0])
 			if err != nil {
+				if last := len(args) - 1; last > 0 {
+					if _, swapped := parseSignal(args[last]); swapped == nil {
+						return usage("%q is no signal, which comes first: supctl signal %s %s", args[0], args[last], strings.Join(args[:last], " "))
+					}
+				}
 				return err
 			}
 			patterns, err := act.patterns(args[1:])

@@ -86,6 +86,10 @@ status: 3 some are not up, 4 some are unknown.`,
 		a.resultCmd(), a.infoCmd(), a.dumpCmd(), a.versionCmd(), a.completionCmd(),
 		manual.Command(func(err error) error { return err }),
 	)
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = knownVerb
+	}
 	return root
 }
 

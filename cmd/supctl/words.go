@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"supd/cmd/internal/spelling"
-	"supd/journal/event"
 )
 
 // peers are the verbs of other supervisors, and what says the same here.
@@ -44,27 +43,24 @@ func unknownVerb(root *cobra.Command, typed string) error {
 	return e
 }
 
+// knownVerb refuses help about what is no verb: cobra would show that of supctl,
+// as if nothing had been wrong.
+func knownVerb(help *cobra.Command, args []string) error {
+	root := help.Root()
+	if about, _, err := root.Find(args); len(args) > 0 && (err != nil || about == root) {
+		return unknownVerb(root, args[0])
+	}
+	return nil
+}
+
 // checkKind refuses what is neither a kind of record nor a group of kinds: a
 // slip would otherwise look like a journal in which nothing happened.
 func checkKind(typed string) error {
-	var known []string
-	for _, k := range event.Kinds() {
-		if typed == string(k) || typed == k.Group() {
-			return nil
-		}
-		known = append(known, string(k), k.Group())
-	}
-	near := spelling.Nearest(typed, known)
-	if near == "" {
-		// People leave the group away.
-		for _, k := range event.Kinds() {
-			if typed == k.What() {
-				near = string(k)
-				break
-			}
-		}
-	}
-	if near != "" {
+	near, known := spelling.Kind(typed)
+	switch {
+	case known:
+		return nil
+	case near != "":
 		return usage("--kind %q is no kind of record: did you mean %s?", typed, near)
 	}
 	return usage("--kind %q is no kind of record: supctl events -o json shows them as types", typed)

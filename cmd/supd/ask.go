@@ -134,15 +134,22 @@ func (e *engine) askGraph(ctx context.Context, r control.Request) (any, error) {
 	}
 	var nodes []timeline.GraphNode
 	var unknown []string
+	near := ""
 	err = e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
 		if nodes = timeline.Graph(s); len(q.Patterns) > 0 {
 			var names []string
 			names, unknown = policy.Resolve(s, q.Patterns)
 			nodes = timeline.Around(nodes, names)
 		}
+		if len(unknown) > 0 {
+			near = policy.Near(s, unknown[0])
+		}
 	})
 	if err == nil && len(unknown) > 0 {
-		return nil, control.Fail(control.AskUnknownService, "no service %s", strings.Join(unknown, ", "))
+		if near != "" {
+			near = "; did you mean " + near + "?"
+		}
+		return nil, control.Fail(control.AskUnknownService, "no service %s%s", strings.Join(unknown, ", "), near)
 	}
 	return nodes, err
 }
@@ -163,7 +170,7 @@ func (e *engine) askResult(ctx context.Context, r control.Request) (any, error) 
 		}
 	})
 	if err == nil && reply == nil {
-		return nil, control.Fail(control.AskUnknownCommand, "no command %s; results are kept for %s, at most %d of them", q.Command, projector.EndedAge, projector.MaxEnded)
+		return nil, control.Fail(control.AskUnknownCommand, "no command %s; results are kept for %.0f hours, at most %d of them", q.Command, projector.EndedAge.Hours(), projector.MaxEnded)
 	}
 	return reply, err
 }

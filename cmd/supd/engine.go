@@ -234,6 +234,7 @@ func (e *engine) serve(l *net.UnixListener) error {
 	if err := openSocket(e.socket, e.set.Control); err != nil {
 		return err
 	}
+	e.log.Info("serving", "socket", e.socket)
 	go func() {
 		if err := e.bridge.Serve(l); err != nil {
 			e.log.Error("the control socket is closed", "error", err)

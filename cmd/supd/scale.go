@@ -108,7 +108,7 @@ func notCounted(base string, set *config.Set) *refusal {
 		case s.Name == base && s.Spec.Replica != nil:
 			return &refusal{event.RejectMalformed, fmt.Sprintf("%s is one replica: scale %s", base, s.Spec.Base)}
 		case s.Name == base:
-			return &refusal{event.RejectMalformed, fmt.Sprintf("%s is not replicated: give it a count in the configuration, and apply that", base)}
+			return &refusal{event.RejectMalformed, fmt.Sprintf("%s has no count: write count = 1 into [service.%s] and run supctl apply; then it can be scaled", base, base)}
 		case s.Spec.Base == base:
 			return &refusal{event.RejectMalformed, fmt.Sprintf("%s was applied by an older supd: apply the configuration once more", base)}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -124,22 +125,29 @@ func (d *difference) print(w io.Writer, asJSON bool) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	rows := func(name string, fields []timeline.Change) {
 		for _, f := range fields {
-			fmt.Fprintf(t, "%s\t%s\t%s\t→ %s\n", name, f.Field, dash(f.From), dash(f.To))
+			fmt.Fprintf(t, "%s\t%s\t%s\t→ %s\n", name, f.Field, brief(f.From), brief(f.To))
 			name = ""
 		}
 	}
 	rows("supd", d.Supd)
 	for _, s := range d.Services {
-		name := s.Service
-		if s.What != "changed" {
-			name += " (" + s.What + ")"
+		switch s.What {
+		case "removed": // what it was says nothing of what is
+			fmt.Fprintf(t, "%s\tremoved\n", s.Service)
+		case "changed":
+			rows(s.Service, s.Fields)
+		default:
+			rows(s.Service+" ("+s.What+")", s.Fields)
 		}
-		rows(name, s.Fields)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if d.Same > 0 {
+	switch d.Same {
+	case 0:
+	case 1:
+		fmt.Fprintln(w, "1 service is as it was")
+	default:
 		fmt.Fprintf(w, "%d services are as they were\n", d.Same)
 	}
 	return d.happened(w)
@@ -164,9 +172,17 @@ func (d *difference) happened(w io.Writer) error {
 	return nil
 }
 
-func dash(s string) string {
-	if s == "" {
+// wholeDigest is a SHA-256 in hexadecimal.
+var wholeDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// brief is a field for people: twelve digits tell two digests apart, and JSON
+// has all of them.
+func brief(s string) string {
+	switch {
+	case s == "":
 		return "-"
+	case wholeDigest.MatchString(s):
+		return s[:12]
 	}
 	return s
 }

@@ -20,18 +20,20 @@ type occurrence struct {
 
 var ordinals = []string{"last", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"}
 
-// happenings are what can be counted, each with the kind of its records.
+// happenings are what can be counted, each with the kind of its records and
+// what a service did then.
 var happenings = map[string]struct {
 	kind event.Kind
+	did  string
 	is   func(event.Data) bool
 }{
-	"crash":   {event.InstanceExited, func(d event.Data) bool { return !d.(event.InstanceExitedData).Expected }},
-	"exit":    {event.InstanceExited, func(event.Data) bool { return true }},
-	"oom":     {event.InstanceExited, func(d event.Data) bool { return d.(event.InstanceExitedData).OOM }},
-	"start":   {event.InstanceStarting, func(event.Data) bool { return true }},
-	"stop":    {event.InstanceStopping, func(event.Data) bool { return true }},
-	"restart": {event.RestartScheduled, func(event.Data) bool { return true }},
-	"fatal":   {event.ServiceFatal, func(event.Data) bool { return true }},
+	"crash":   {event.InstanceExited, "crashed", func(d event.Data) bool { return !d.(event.InstanceExitedData).Expected }},
+	"exit":    {event.InstanceExited, "exited", func(event.Data) bool { return true }},
+	"oom":     {event.InstanceExited, "ran out of memory", func(d event.Data) bool { return d.(event.InstanceExitedData).OOM }},
+	"start":   {event.InstanceStarting, "started", func(event.Data) bool { return true }},
+	"stop":    {event.InstanceStopping, "was stopped", func(event.Data) bool { return true }},
+	"restart": {event.RestartScheduled, "was restarted", func(event.Data) bool { return true }},
+	"fatal":   {event.ServiceFatal, "became fatal", func(event.Data) bool { return true }},
 }
 
 var (
@@ -104,7 +106,14 @@ func (s *source) resolve(m moment) (moment, error) {
 		if first > 1 {
 			detail = fmt.Sprintf("; it begins with record %d", first)
 		}
-		return m, fmt.Errorf("the journal has %d times a %s of %s%s", count, o.what, o.service, detail)
+		often := fmt.Sprintf("%s only %d times", h.did, count)
+		switch count {
+		case 0:
+			often = "never " + h.did
+		case 1:
+			often = h.did + " only once"
+		}
+		return m, fmt.Errorf("%s %s in this journal%s", o.service, often, detail)
 	}
 	m.what = nil
 	return m, nil

@@ -71,6 +71,9 @@ to stderr.`,
 		if err := out.Flush(); err != nil {
 			return &coded{exitcode.Failed, fmt.Errorf("cannot write the timeline: %w", err)}
 		}
+		if p.shown == 0 && q.service != "" {
+			noteService(cmd.ErrOrStderr(), src, q.service)
+		}
 		if damaged {
 			return &coded{code: exitcode.Failed}
 		}
@@ -100,6 +103,9 @@ func (q *query) parse(since, until string, now time.Time) error {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return usage("cannot read pattern %q: %w", pattern, err)
 		}
+	}
+	if err := checkKind(q.kind); err != nil {
+		return err
 	}
 	if q.n < 0 {
 		return usage("cannot show %d lines: -n takes a number from 1 on", q.n)
@@ -139,6 +145,7 @@ type printer struct {
 	last     []line // the last n, and some before them
 	runID    string // instance id of the run that is asked for
 	damaged  bool
+	shown    int // records, not findings
 }
 
 func (p *printer) print(src *source) (damaged bool) {
@@ -229,6 +236,7 @@ func (p *printer) findings() {
 }
 
 func (p *printer) record(s *step) {
+	p.shown++
 	switch {
 	case p.json:
 		p.line(line{text: string(s.entry.Data)})

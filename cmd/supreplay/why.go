@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,9 @@ beginning of that minute; if the service ended within it, a note says where.`,
 			fmt.Fprintf(cmd.ErrOrStderr(), "supreplay: note: this is as it was at that moment; %s ended at %s: see --at %d\n", args[0], later.Time.Local().Format("15:04:05.000"), later.Seq)
 		}
 		if err != nil {
+			if names := src.services(); !slices.Contains(names, args[0]) {
+				err = fmt.Errorf("%w%s", err, didYouMean(args[0], names))
+			}
 			return &coded{exitcode.Failed, fmt.Errorf("cannot tell why: %w", err)}
 		}
 		if !asJSON {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,18 +28,22 @@ func cgroupFolder(root, name string) (string, uint32, error) {
 		if err != nil {
 			return "", 0, err
 		}
-		roots = []string{filepath.Join(mount, own), mount}
+		roots = slices.Compact([]string{filepath.Join(mount, own), mount})
 	}
-	var errs []error
+	var failed error
 	for _, r := range roots {
 		path := filepath.Join(r, name)
 		err := makeCgroup(path)
 		if err == nil {
 			return path, cgroupFeatures(path), nil
 		}
-		errs = append(errs, err)
+		if failed == nil {
+			failed = err
+		} else {
+			failed = fmt.Errorf("%w; %w", failed, err) // people read it in one line
+		}
 	}
-	return "", 0, errors.Join(errs...)
+	return "", 0, failed
 }
 
 func makeCgroup(path string) error {

@@ -15,12 +15,13 @@ import (
 // Rejected is a command that supd did not accept.
 type Rejected struct{ Reply event.CommandReply }
 
-// Error is reason and detail.
+// Error is the detail, which is a sentence for people; the reason is a word
+// for programs and stands in only where there is no detail.
 func (e *Rejected) Error() string {
 	if e.Reply.Detail == "" {
 		return e.Reply.Reason
 	}
-	return e.Reply.Reason + ": " + e.Reply.Detail
+	return e.Reply.Detail
 }
 
 // Command sends a command and waits for its end, or only for its acceptance

@@ -60,6 +60,17 @@ var foreign = map[string]string{
 
 const ownOutput = "supd keeps output itself, see `output.directory`: supctl logs shows it"
 
+// foreignTypes are the kinds of services that systemd has and we have under
+// another name, or not.
+var foreignTypes = map[string]string{
+	"forking":       "run the program in the foreground, most have an option for that, and remove `type`",
+	"notify":        "remove `type` and write ready = { notify = true }",
+	"notify-reload": "remove `type` and write ready = { notify = true } and reload.signal = \"HUP\"",
+	"exec":          "remove `type`: a service counts as started when its program executes",
+	"idle":          "remove `type`; `after` and `priority` order the starts",
+	"dbus":          "remove `type`; with `ready` supd asks the service itself whether it is ready",
+}
+
 // foreignTables are tables of other supervisors' files.
 var foreignTables = map[string]string{
 	"program": "service", "programs": "service", "services": "service", "process": "service", "processes": "service", "unit": "service", "apps": "service",

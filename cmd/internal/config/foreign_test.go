@@ -51,6 +51,9 @@ func TestForeignHints(t *testing.T) {
 		service("startretries = 2"):          "did you mean `max_retries`?",
 		service("user_id = 2"):               "did you mean `user`?",
 		service("stdout_logfile = 'x'"):      ownOutput,
+		service("type = 'forking'"):          "run the program in the foreground",
+		service("type = 'notify'"):           "remove `type` and write ready = { notify = true }",
+		service("type = 'DBus'"):             "remove `type`; with `ready`",
 		"[\"program:web\"]\ncommand = 'app'": "did you mean `service`?",
 		"[supervisord]\nnodaemon = true":     "did you mean `supd`?",
 	} {

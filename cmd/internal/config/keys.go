@@ -113,7 +113,7 @@ func serviceKeys(s *settings) []key {
 		{"nice", integer(&p.Nice, -20, 19)},
 		{"oom_score_adj", integer(&p.OOMScoreAdj, -1000, 1000)},
 
-		{"type", oneOf(&p.Type, event.TypeSimple, event.TypeOneshot)},
+		{"type", oneOfOurs(&p.Type, foreignTypes, event.TypeSimple, event.TypeOneshot)},
 		{"remain", boolean(&p.Remain)},
 		{"after", s.readDependencies(&p.After)},
 		{"requires", s.readDependencies(&p.Requires)},

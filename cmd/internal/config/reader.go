@@ -116,14 +116,18 @@ func float(to *float64, least, most float64) reader {
 	}
 }
 
-func oneOf(to *string, options ...string) reader {
+func oneOf(to *string, options ...string) reader { return oneOfOurs(to, nil, options...) }
+
+// oneOfOurs is oneOf with what to write instead of words that other supervisors
+// have there.
+func oneOfOurs(to *string, foreign map[string]string, options ...string) reader {
 	return func(c *cell) {
 		s, ok := c.text(fmt.Sprintf("%q", options[0]))
 		if !ok {
 			return
 		}
 		if !slices.Contains(options, s) {
-			c.wrong("", "must be one of %s, not %q", strings.Join(options, ", "), s)
+			c.wrong(foreign[strings.ToLower(s)], "must be one of %s, not %q", strings.Join(options, ", "), s)
 			return
 		}
 		*to = s

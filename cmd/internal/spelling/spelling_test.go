@@ -25,3 +25,18 @@ func FuzzNearest(f *testing.F) {
 		}
 	})
 }
+
+func TestKind(t *testing.T) {
+	for typed, want := range map[string]string{
+		"instance.exitd": "instance.exited", "comand": "command", "exited": "instance.exited", "quite-another": "",
+	} {
+		if near, known := Kind(typed); known || near != want {
+			t.Errorf("%q: %q, known %v; want %q", typed, near, known, want)
+		}
+	}
+	for _, typed := range []string{"instance", "instance.exited", "supd"} {
+		if _, known := Kind(typed); !known {
+			t.Errorf("%q is not known", typed)
+		}
+	}
+}
