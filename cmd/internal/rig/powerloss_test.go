@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -115,7 +116,7 @@ func TestPowerLoss(t *testing.T) {
 	var wg sync.WaitGroup
 	var p promised
 	for i := range 3 {
-		c := &commander{r: r, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), client: r.Dial()}
+		c := &commander{r: r, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), client: r.Dial(), outages: new(atomic.Int64)}
 		wg.Go(func() { p.collect(c, stopped) })
 	}
 	dice := rand.New(rand.NewPCG(uint64(seed), 99))
