@@ -1,8 +1,8 @@
 package keeper
 
 import (
-	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -17,16 +17,12 @@ func TestStrangersByTag(t *testing.T) {
 		t.Helper()
 		c := exec.Command("/bin/sh", "-c", "sleep 600 & sleep 600")
 		c.Env = append([]string{tag + instance, NodeTag + node, "SUPD_SERVICE=web"}, more...)
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			s := takeSnapshot()
-			for _, pid := range s.tree(root{instance: instance}, s.tags(), newChildren()) {
-				p, _ := os.FindProcess(pid)
-				_ = p.Kill()
-			}
-			_ = c.Process.Kill()
+			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 			_ = c.Wait()
 		})
 		return c
