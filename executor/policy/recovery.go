@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"supd/journal/event"
 	"supd/projector"
@@ -249,44 +248,6 @@ func (tx *Tx) settleUnrecorded(f Found) {
 // are nobody's. What an older one left behind was left on purpose.
 func unheardOf(v *projector.Service, instance string) bool {
 	return v == nil || (v.Instance == nil || v.Instance.ID < instance) && (v.LastExit == nil || v.LastExit.Instance < instance)
-}
-
-// Why output is perhaps lost, as people read it.
-const (
-	cutUnseen = "it ended while nobody of supd lived; what it wrote last was in its pipe"
-	cutEnding = "all of supd was killed within a second after it ended; what was not read yet was in its pipe"
-	cutReboot = "the machine stopped while it ran, or the state folder was copied; what was in its pipe, or not on the disk yet, went with it"
-)
-
-// cutWindow is how long after an exit its output counts as perhaps not read when
-// all of supd is killed. It is read within milliseconds unless the disk hangs.
-const cutWindow = time.Second
-
-// cutOutputs declares what may have been in the pipes of services that had ended
-// just before all of supd was killed (P3, P4): nobody is left who read them.
-func (tx *Tx) cutOutputs(heard int64) {
-	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
-		v := tx.State.Services[name]
-		x := v.LastExit
-		if x == nil || x.Boot != tx.Now.Boot || !x.Ran || heard != 0 && x.At.Mono < heard-int64(cutWindow) {
-			continue
-		}
-		tx.cutOutput(v, x.Instance, x.Record, x.At.Wall, cutEnding)
-	}
-}
-
-// cutOutput declares a gap of unknown size in each captured stream of an instance.
-func (tx *Tx) cutOutput(v *projector.Service, instance, cause string, from time.Time, why string) {
-	if !v.Spec.CaptureOutput {
-		return
-	}
-	streams := []string{"stdout", "stderr"}
-	if v.Spec.MergeStderr {
-		streams = streams[:1]
-	}
-	for _, stream := range streams {
-		tx.emit(v.Name, cause, event.OutputGapData{Stream: stream, Instance: instance, From: from, To: tx.Now.Wall, Reason: why})
-	}
 }
 
 // strangerEnded records that row 9 was carried out.
