@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -13,23 +14,34 @@ import (
 func TestStrangersByTag(t *testing.T) {
 	node, stranger := uuid.NewString(), uuid.NewString()
 	known, foreign := uuid.NewString(), uuid.NewString()
-	start := func(instance, node string, more ...string) *exec.Cmd {
+	start := func(instance, node string, more ...string) (c *exec.Cmd, wait func()) {
 		t.Helper()
-		c := exec.Command("/bin/sh", "-c", "sleep 600 & sleep 600")
+		c = exec.Command("/bin/sh", "-c", "sleep 600 & echo; sleep 600")
 		c.Env = append([]string{tag + instance, NodeTag + node, "SUPD_SERVICE=web"}, more...)
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if err := c.Start(); err != nil {
+		said, err := c.StdoutPipe()
+		if err == nil {
+			err = c.Start()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
+		wait = sync.OnceFunc(func() { _ = c.Wait() })
 		t.Cleanup(func() {
 			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-			_ = c.Wait()
+			wait()
 		})
-		return c
+		if _, err := said.Read(make([]byte, 1)); err != nil { // now both processes are there
+			t.Fatal(err)
+		}
+		return c, wait
 	}
-	c := start(stranger, node)
-	left := []*exec.Cmd{start(known, node), start(foreign, uuid.NewString()), start(uuid.NewString(), node, taskMark+"x")}
-	go func() { _ = c.Wait() }() // a zombie has no environment, but is not gone
+	c, wait := start(stranger, node)
+	left := make([]*exec.Cmd, 3)
+	left[0], _ = start(known, node)
+	left[1], _ = start(foreign, uuid.NewString())
+	left[2], _ = start(uuid.NewString(), node, taskMark+"x")
+	go wait() // a zombie has no environment, but is not gone
 	ended, err := EndStrangers("", node, func(instance string) bool { return instance == known })
 	if err != nil {
 		t.Fatal(err)
