@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -62,13 +63,16 @@ func TestRenders(t *testing.T) {
 		t.Run("groff "+p.Name, func(t *testing.T) { renders(t, p, "groff", "-man", "-Tutf8", "-ww", "-P-cbou", path) })
 		t.Run("mandoc "+p.Name, func(t *testing.T) {
 			renders(t, p, "mandoc", "-man", "-Tutf8", path)
-			if out, err := exec.Command("mandoc", "-Tlint", "-Wwarning", path).CombinedOutput(); err != nil {
+			if out, err := exec.Command("mandoc", "-Tlint", "-Werror", path).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
 		})
 		t.Run("man "+p.Name, func(t *testing.T) { renders(t, p, "man", "-l", "--warnings", path) })
 	}
 }
+
+// overstruck is how bold and underlined text looks on paper.
+var overstruck = regexp.MustCompile(".\b")
 
 func renders(t *testing.T, p File, program string, args ...string) {
 	if _, err := exec.LookPath(program); err != nil {
@@ -81,7 +85,7 @@ func renders(t *testing.T, p File, program string, args ...string) {
 	if err := cmd.Run(); err != nil || errOut.Len() > 0 {
 		t.Fatalf("%v: %s", err, &errOut)
 	}
-	text := strings.ReplaceAll(out.String(), "\b", "")
+	text := overstruck.ReplaceAllString(out.String(), "")
 	for _, want := range []string{"NAME", "DESCRIPTION"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in\n%s", want, text)
