@@ -143,8 +143,7 @@ func TestPinned(t *testing.T) {
 	}
 	must(t, s.client.Signal(next, "end", unix.SIGKILL, wire.ScopeMain))
 	await[Exited](s, next)
-	must(t, s.client.Quit(0, false))
-	<-s.dead
+	s.quit(false)
 	if m := mounts(t, "self"); strings.Contains(m, s.dir) {
 		t.Errorf("mounts are left:\n%s", m)
 	}
@@ -159,8 +158,7 @@ func TestPinsKept(t *testing.T) {
 	needPins(t, s)
 	id, slot := s.run("exec sleep 1000")
 	s.untilPinned(id)
-	must(t, s.client.Quit(0, true))
-	<-s.dead
+	s.quit(true)
 	kill(t, slot.PID)
 	s.startKeeper()
 	must(t, s.client.Adopt(Adopt{Service: "svc", Instance: id, PID: slot.PID, StartTime: slot.StartTime}))
@@ -182,8 +180,7 @@ func TestPinsMadeAnew(t *testing.T) {
 	if n := strings.Count(mounts(t, "self"), s.dir); n != 2 {
 		t.Errorf("%d mounts:\n%s", n, mounts(t, "self"))
 	}
-	must(t, s.client.Quit(0, false))
-	<-s.dead
+	s.quit(false)
 	if m := mounts(t, "self"); strings.Contains(m, s.dir) {
 		t.Errorf("mounts are left:\n%s", m)
 	}
@@ -296,4 +293,13 @@ func pipeIn(t *testing.T) uintptr {
 	must(t, err)
 	t.Cleanup(func() { null.Close() })
 	return null.Fd()
+}
+
+// quit ends the keeper as an engine does that is done, whose logger is too.
+func (s *stage) quit(keep bool) {
+	s.t.Helper()
+	must(s.t, s.client.Quit(0, keep))
+	s.lastLogger.Close() // it ends at once
+	s.lastEngine.Close()
+	<-s.dead
 }
