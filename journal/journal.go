@@ -388,7 +388,7 @@ func (j *Journal) WaitDurable(ctx context.Context, seq event.Seq) error { return
 // RunLogPath is where the run log is, for people.
 func (j *Journal) RunLogPath() string {
 	if inMemory(j.path) {
-		return "memory of the keeper (memfd), lost with it"
+		return "memory that keeper and engine hold (memfd), lost when both die at once; a tmpfs on /dev/shm or the runtime folder keeps it"
 	}
 	return j.path
 }

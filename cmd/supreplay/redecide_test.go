@@ -170,9 +170,15 @@ func (d *redecider) settled(x event.RecoverySettledData) policy.Input {
 			if x.Row == 5 {
 				return adopted(x.Service, y)
 			}
+		case event.InstanceRunningData, event.OutputGapData: // of one that row 6 speaks of
+			for _, e := range b[2:] {
+				if y, ok := e.Record.Data.(event.InstanceExitedData); ok && x.Row == 6 && y.Instance == x.Instance {
+					return lost(x.Service, y)
+				}
+			}
 		case event.InstanceExitedData:
 			if x.Row == 6 {
-				return policy.Lost{Service: x.Service, Instance: y.Instance, Leftovers: y.Leftovers}
+				return lost(x.Service, y)
 			}
 		}
 	}
@@ -182,6 +188,15 @@ func (d *redecider) settled(x event.RecoverySettledData) policy.Input {
 		}
 	}
 	return policy.Settle{}
+}
+
+func lost(service string, x event.InstanceExitedData) policy.Lost {
+	l := policy.Lost{Service: service, Instance: x.Instance, Leftovers: x.Leftovers}
+	if x.Cause != event.CauseUnknown {
+		exit := exitedInput(service, x)
+		l.Exited = &exit
+	}
+	return l
 }
 
 func adopted(service string, x event.InstanceAdoptedData) policy.Adopted {

@@ -183,6 +183,7 @@ func (s *stage) end() {
 		s.t.Logf("keeper's log:\n%s", s.words())
 	}
 	s.stderr.Close()
+	_ = unix.Unmount(filepath.Join(s.dir, pinsFolder), unix.MNT_DETACH)
 	os.RemoveAll(s.dir)
 }
 

@@ -93,6 +93,7 @@ type keeper struct {
 	feed     feed
 	scanner  scanner
 	tasks    map[string][]*slot // hooks and probes, by the instance they run for
+	pins     *pins              // nil where they cannot be
 	granted  []uint32           // users who may write to the notify socket, sorted
 	listener int
 	heirs    int // listening socket of those who take over
@@ -175,11 +176,13 @@ func (k *keeper) start() error {
 	if err := k.descriptors(estate); err != nil {
 		return err
 	}
+	pinned, pinsReady := startPins(k.cfg.RuntimeDir, k.log)
 	k.helpersInit()
 	k.takeOver(estate)
 	go k.children.reap()
 	k.workers()
 	k.introduce(estate)
+	k.pinsStarted(pinned, <-pinsReady)
 	k.resume()
 	k.hostSignalsStart()
 	k.helperStart(&k.engine)
@@ -409,6 +412,7 @@ func (k *keeper) hostSignal(sig int) {
 
 // stop gives back what outlives the process.
 func (k *keeper) stop() {
+	k.pinsEnd()
 	if k.listener >= 0 {
 		closeAll(&k.listener)
 		_ = os.Remove(k.cfg.SocketPath)

@@ -111,6 +111,7 @@ func (k *keeper) statusReady(s *slot) {
 			// The end of file after 'X', without 'E': the program runs.
 			if s.State == wire.StateOpening && s.Failure.Step == 0 && s.executing {
 				s.State, s.Execed = wire.StateOpen, true
+				k.pinSlot(s)
 				k.changed(s)
 			}
 			return

@@ -35,6 +35,9 @@ func (k *keeper) obey(m wire.Message, fds []int) error {
 		k.about(m.Instance, k.drop)
 	case *wire.Forget:
 		k.about(m.Instance, k.forget)
+		if s := k.slots[m.Instance]; s == nil || !s.live() {
+			k.pins.unpin(m.Instance)
+		}
 	case *wire.Signal:
 		k.signal(m)
 	case *wire.Grant:
@@ -77,6 +80,8 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	}
 	if m.Task != 0 {
 		k.taskParked(s, m)
+	} else {
+		k.pins.settled()
 	}
 	s.limits = m.Limits
 	o := order{name: m.Service, launch: launch, out: [2]int{-1, -1}, cgroup: s.Cgroup, limits: m.Limits, ready: m.ReadyFD}
@@ -285,6 +290,7 @@ func (k *keeper) undrained() bool {
 // loggerFinished lets the engine go when all it may have to hear was said.
 func (k *keeper) loggerFinished() {
 	k.flush()
+	k.pinsEnd() // before the engine ends: it may remove the runtime folder
 	if k.engine.socket >= 0 {
 		_ = unix.Shutdown(k.engine.socket, unix.SHUT_RDWR)
 	}

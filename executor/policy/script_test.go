@@ -267,7 +267,12 @@ func (p *player) fact(what, service, instance string, o map[string]string) polic
 	case "adopted":
 		return policy.Adopted{Service: service, Instance: instance, By: "keeper", Output: "attached", PID: 100, StartTime: 1}
 	case "lost":
-		return policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+		lost := policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+		if o["code"] != "" || o["signal"] != "" {
+			exit := p.fact("exited", service, instance, o).(policy.Exited)
+			lost.Exited = &exit
+		}
+		return lost
 	case "forgotten":
 		return policy.Forgotten{Service: service, Instance: instance}
 	case "tick":
