@@ -67,13 +67,7 @@ type Core struct {
 	later     []policy.Input // what acting brought to light; decided next
 	failed    error          // an act that the keeper did not take
 	now       policy.Now
-	degraded  struct { // the degraded time that is open
-		seq  event.Seq // of its record: it ends when this is durable
-		from event.Seq // what was durable before it; 0: not told yet
-		mono int64     // when it began; 0: an earlier engine opened it
-		to   event.Seq // what was durable when all had caught up
-		calm int64     // when it ends if nothing is late until then; 0: not caught up
-	}
+	degraded  degradedTime
 }
 
 // NewCore returns a core that acts on nothing until it was told Started and
@@ -302,8 +296,8 @@ func (c *Core) Next() (wait time.Duration, ok bool) {
 	for _, h := range c.held {
 		next = min(next, h.until)
 	}
-	if c.degraded.calm != 0 && !c.Config.State.Supd.Stopped {
-		next = min(next, c.degraded.calm)
+	if !c.Config.State.Supd.Stopped {
+		next = min(next, c.degraded.next())
 	}
 	if next == never {
 		return 0, false
