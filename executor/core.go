@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -206,7 +207,11 @@ func (c *Core) commit(records []event.Encoded) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := c.Journal.Append(records); err != nil {
+	err := c.Journal.Append(records)
+	if errors.Is(err, ErrFull) {
+		err = c.dropUndurable(records...)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot keep records %d to %d: %w",
 			records[0].Record.Seq, records[len(records)-1].Record.Seq, err)
 	}
@@ -237,9 +242,9 @@ func (c *Core) Tend() error {
 // dropUndurable gives up records that the journal could not take for so long
 // that the run log is nearly full. The gap is counted and a base follows it, so
 // that a fold is true again behind it (R10, P4). What is dropped are only
-// tellings: the state has them all.
-func (c *Core) dropUndurable() error {
-	gap := c.Journal.Undurable()
+// tellings: the state has them all, those of a batch that found no room too.
+func (c *Core) dropUndurable(refused ...event.Encoded) error {
+	gap := c.Journal.Undurable(refused...)
 	if gap.Last == 0 {
 		return nil
 	}
