@@ -21,7 +21,7 @@ type fullJournal struct {
 
 func (j *fullJournal) Pressure() Pressure { return Pressure{Full: j.full} }
 
-func (j *fullJournal) Undurable() event.JournalGapData {
+func (j *fullJournal) Undurable(...event.Encoded) event.JournalGapData {
 	last := j.records[len(j.records)-1]
 	gap := event.JournalGapData{
 		First: event.Seq(j.durable + 1), Last: last.Record.Seq, LastHash: last.Hash, Counts: map[event.Kind]int{},

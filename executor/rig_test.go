@@ -423,7 +423,7 @@ func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool
 			continue
 		}
 		waited := k.w.Now.Mono-e.Record.Mono >= int64(ActGrace)
-		if e.Record.Seq > k.durable && !waited && !k.core.State().Supd.Degraded {
+		if e.Record.Seq > k.durable && !waited && !k.core.late() {
 			k.fatalf("R1: %s %s before record %d was durable or 20 ms old", act, instance, e.Record.Seq)
 		}
 		return

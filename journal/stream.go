@@ -64,7 +64,11 @@ func openStream(ctx context.Context, s *natsServer, cfg *Config) (*jetStream, er
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		// Blocks of a stream whose description was lost are adopted here; what
-		// is in them is checked when the tail is compared.
+		// is in them is checked when the tail is compared. A disk that is full is
+		// not tried with it again and again.
+		if err = s.guard.do(ctx, func() error { return probeDisk(s.opts.StoreDir) }); err != nil {
+			break
+		}
 		if st, err = js.CreateStream(ctx, want); err == nil {
 			err = s.syncTree(ctx)
 		}

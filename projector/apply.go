@@ -31,7 +31,8 @@ func (s *State) Apply(e event.Encoded) error {
 }
 
 func (s *State) follows(r event.Record) error {
-	if gap, ok := r.Data.(event.JournalGapData); ok && gap.First == s.seq+1 && gap.Last+1 == r.Seq && gap.LastHash == r.Prev {
+	if gap, ok := r.Data.(event.JournalGapData); ok && gap.First <= s.seq+1 && s.seq < gap.Last && gap.Last+1 == r.Seq && gap.LastHash == r.Prev {
+		// Some of what was given up may have been stored late.
 		s.stale = true
 		return nil
 	}

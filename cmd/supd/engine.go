@@ -31,6 +31,9 @@ import (
 const (
 	lockWait  = 5 * time.Second // for a predecessor that is dying
 	closeWait = 5 * time.Second // for the last records to become durable
+	// sickWait is the same where the journal is known to take none: the run log
+	// keeps them, and who shuts a machine down should not wait for a full disk.
+	sickWait = time.Second
 )
 
 // engine is the event-sourced part of supd, wired together: journal and
@@ -290,6 +293,7 @@ func (e *engine) runLoop() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	defer e.health.whenSick(func() { time.AfterFunc(sickWait, cancel) })()
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)

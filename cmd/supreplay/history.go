@@ -25,6 +25,7 @@ type step struct {
 	rec     event.Encoded
 	unknown error  // rec is of a kind that this version does not know
 	stray   bool   // rec is out of order: no part of the history
+	retold  bool   // it is stray because a gap carries it
 	chosen  bool   // by a reader's own work
 	text    string // which made this of it
 
@@ -38,6 +39,8 @@ type reading struct {
 	from uint64      // stream sequence to begin at; 0: the oldest
 	full depth       // what is decoded wholly; nil: everything
 	work func(*step) // done on each record, by several goroutines at once; may be nil
+	// retell has the records that a gap carries (R10) told before it, as stray ones.
+	retell bool
 }
 
 // history reads the records, in order, with what is wrong in its place. It
@@ -47,7 +50,7 @@ type reading struct {
 // memory.
 func (s *source) history(how reading) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
-		c := chain{src: s, yield: yield}
+		c := chain{src: s, yield: yield, how: how}
 		steps := loaded(s.reader.Records(how.from), func(st *step) {
 			st.load(how.full)
 			if how.work != nil && st.bad == nil {
@@ -75,6 +78,7 @@ func (s *source) history(how reading) iter.Seq[*step] {
 // chain checks each record against the one before it.
 type chain struct {
 	src     *source
+	how     reading
 	yield   func(*step) bool
 	stopped bool
 
@@ -141,6 +145,7 @@ func (c *chain) record(s *step) {
 	case c.recordedGap(r):
 		c.release(0, 0)
 		d := r.Data.(event.JournalGapData)
+		c.retell(s, d)
 		f := c.at(e, gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
 		c.emit(&step{finding: f})
@@ -177,9 +182,28 @@ func (c *chain) begin(e blocks.Entry, r event.Record) {
 	}
 }
 
+// retell emits what a gap carries and was not stored late after all.
+func (c *chain) retell(gap *step, d event.JournalGapData) {
+	if !c.how.retell {
+		return
+	}
+	for _, raw := range d.Kept {
+		rec, err := event.Decode(raw)
+		if err != nil || rec.Record.Seq <= c.last.Record.Seq {
+			continue
+		}
+		st := &step{entry: gap.entry, rec: rec, stray: true, retold: true}
+		if c.how.work != nil {
+			c.how.work(st)
+		}
+		c.emit(st)
+	}
+}
+
 func (c *chain) recordedGap(r event.Record) bool {
 	d, ok := r.Data.(event.JournalGapData)
-	return ok && d.First == c.last.Record.Seq+1 && d.Last+1 == r.Seq && d.LastHash == r.Prev
+	last := c.last.Record.Seq // some of what was given up may have been stored late
+	return ok && d.First <= last+1 && last < d.Last && d.Last+1 == r.Seq && d.LastHash == r.Prev
 }
 
 func (c *chain) gap(e blocks.Entry, r event.Record) {

@@ -150,7 +150,7 @@ type printer struct {
 
 func (p *printer) print(src *source) (damaged bool) {
 	inside := true
-	for s := range src.history(reading{full: p.depth(), work: p.prepare}) {
+	for s := range src.history(reading{full: p.depth(), work: p.prepare, retell: true}) {
 		if s.finding != nil {
 			if inside {
 				p.waiting = append(p.waiting, s.finding)

@@ -87,7 +87,7 @@ func (s *source) why(service, instance string, m *moment, note func(*finding)) (
 	}
 	story := timeline.NewStory(service, instance)
 	var latest time.Time
-	for st := range s.history(reading{}) {
+	for st := range s.history(reading{retell: true}) {
 		if st.finding != nil {
 			if st.finding.Grade == damage {
 				note(st.finding)
@@ -99,7 +99,7 @@ func (s *source) why(service, instance string, m *moment, note func(*finding)) (
 			latest = r.Time
 		}
 		if m == nil || m.seq != 0 && r.Seq <= m.seq || m.seq == 0 && !latest.After(m.at) {
-			if !st.stray {
+			if !st.stray || st.retold {
 				story.Add(r)
 			}
 			continue

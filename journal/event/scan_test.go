@@ -34,7 +34,7 @@ func same(t interface{ Fatalf(string, ...any) }, b []byte) (fast bool) {
 // Nearly every kind has a plan: a field whose type has no reader would make
 // reading a journal slow without a word.
 func TestPlans(t *testing.T) {
-	general := []Kind{StateBase, ServiceDefined} // raw state; a specification
+	general := []Kind{StateBase, ServiceDefined, JournalGap} // raw state; a specification; raw records
 	for _, k := range Kinds() {
 		want := true
 		for _, g := range general {

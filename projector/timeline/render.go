@@ -74,7 +74,7 @@ func Text(r event.Record) string {
 	case event.JournalHealedData:
 		text = fmt.Sprintf("after %s, %s, %s", span(d.Duration), count(d.Records, "record"), d.Method)
 	case event.JournalGapData:
-		text = fmt.Sprintf("records %d to %d are missing: %s", d.First, d.Last, d.Why)
+		text = gap(d)
 	case event.ResourcePressedData:
 		text = fmt.Sprintf("%s: %s%s", d.What, d.Errno, colon(d.Limit))
 	case event.ResourceRelievedData:
