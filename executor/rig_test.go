@@ -431,6 +431,25 @@ func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool
 	k.fatalf("R3: %s %s without a record", act, instance)
 }
 
+// allowsSignal tells whether a record is the one that has an operation sent: a
+// signal may still be held when a later stop of the same instance is recorded.
+func allowsSignal(d event.Data, instance, operation string) bool {
+	switch d := d.(type) {
+	case event.InstanceStoppingData:
+		if d.Instance != instance {
+			return false
+		}
+		switch operation {
+		case projector.KillOperation(instance), projector.TreeOperation(instance):
+			return true
+		}
+		return operation == projector.StopOperation(instance, d.Signal)
+	case event.CommandAcceptedData:
+		return operation == projector.SignalOperation(d.Command)
+	}
+	return false
+}
+
 func (k rigKeeper) Park(p keeper.Park) error {
 	k.point()
 	if p.Task != 0 {
@@ -491,15 +510,7 @@ func (k rigKeeper) Signal(instance, operation string, sig syscall.Signal, scope 
 		stranger = stranger && (v.Instance == nil || v.Instance.ID != instance)
 	}
 	if !stranger {
-		k.authorised("signal", instance, func(d event.Data) bool {
-			switch d := d.(type) {
-			case event.InstanceStoppingData:
-				return d.Instance == instance && !strings.HasPrefix(operation, projector.SignalOperation(""))
-			case event.CommandAcceptedData:
-				return operation == projector.SignalOperation(d.Command)
-			}
-			return false
-		})
+		k.authorised("signal", instance, func(d event.Data) bool { return allowsSignal(d, instance, operation) })
 	}
 	k.once(policy.OperationKey(instance, operation))
 	k.w.Signal(instance, operation, event.SignalName(int(sig)), scope.String())
