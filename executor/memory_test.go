@@ -17,6 +17,7 @@ type memory struct {
 	durable event.Seq // known to be in JOURNAL
 	stored  event.Seq // in JOURNAL: ahead of durable while a publish is in doubt (R6)
 	hang    bool      // the disk takes nothing
+	forked  bool      // JOURNAL has another record in this one's place: it takes nothing more (R6)
 	// snapshot is where the run log starts; nil: at the first record.
 	snapshot *snapshot
 	missing  []event.JournalGapData // what JOURNAL will never get (R10)
@@ -36,14 +37,18 @@ type snapshot struct {
 	hash  string
 }
 
+// stuck tells that nothing becomes durable.
+func (m *memory) stuck() bool { return m.hang || m.forked }
+
 // publish moves what is kept to JOURNAL; false if there is nothing to tell.
 func (m *memory) publish() bool {
 	last := event.Seq(len(m.records))
-	if m.hang || m.durable >= last {
+	if m.stuck() || m.durable >= last {
 		return false
 	}
-	m.stored, m.durable = last, last
-	if m.publishing != nil {
+	if m.publishing == nil {
+		m.stored, m.durable = last, last
+	} else {
 		m.stored, m.durable = m.publishing(last)
 	}
 	return true
@@ -160,9 +165,9 @@ func (m *memory) counted(gap event.JournalGapData) {
 type rigJournal struct{ *rig }
 
 func (j rigJournal) Append(batch []event.Encoded) error {
-	j.point()
+	j.point("before an append of records")
 	j.keep(batch)
-	j.point()
+	j.point("after an append of records")
 	return nil
 }
 
@@ -176,6 +181,7 @@ func (j rigJournal) keep(batch []event.Encoded) {
 			j.fatalf("R6: record %d does not follow", e.Record.Seq)
 		}
 		j.witness.see(e.Record)
+		j.sawRecord(e.Record)
 		j.records = append(j.records, e)
 		if e.Record.Kind == event.StateBase {
 			j.bases = len(j.records)
@@ -199,9 +205,9 @@ func (j rigJournal) Pressure() Pressure {
 }
 
 func (j rigJournal) Compact(state []byte, seq event.Seq, hash string) error {
-	j.point()
+	j.point("before a compaction of records")
 	j.snapshot = &snapshot{state, seq, hash}
-	j.point()
+	j.point("after a compaction of records")
 	return nil
 }
 
@@ -217,7 +223,7 @@ func (j rigJournal) Undurable(...event.Encoded) event.JournalGapData {
 }
 
 func (j rigJournal) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
-	j.point()
+	j.point("before a drop of records")
 	gap, ok := batch[0].Record.Data.(event.JournalGapData)
 	if !ok || gap.First != j.durable+1 || int(gap.Last) != len(j.records) {
 		j.fatalf("P4: records are dropped without a gap: %+v", batch[0].Record)
@@ -225,7 +231,7 @@ func (j rigJournal) Drop(batch []event.Encoded, state []byte, seq event.Seq, has
 	j.keep(batch)
 	j.missing = append(j.missing, gap)
 	j.snapshot = &snapshot{state, seq, hash}
-	j.point()
+	j.point("after a drop of records")
 	return nil
 }
 

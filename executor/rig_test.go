@@ -39,6 +39,10 @@ type rig struct {
 	file  policy.Configure // what an apply reads now
 	ready func() error     // what the engine does when recovery is over
 
+	// broken tells that records of this boot are gone, and that nobody has looked
+	// yet for what lives without them.
+	broken bool
+
 	launchErr error
 	parkErr   error
 	targets   map[string]probe.Target
@@ -91,9 +95,13 @@ func (r *rig) fatalf(format string, args ...any) {
 	r.t.Fatalf("%s: %s\n%s%s", r.name, fmt.Sprintf(format, args...), strings.Join(r.actions, "\n"), tail)
 }
 
+// saw counts a kind of event.
+func (r *rig) saw(format string, args ...any) { r.w.Seen[fmt.Sprintf(format, args...)]++ }
+
 // point is a place where the engine may die.
-func (r *rig) point() {
+func (r *rig) point(at string) {
 	if r.untilCrash == 0 {
+		r.saw("the engine dies %s", at)
 		r.untilCrash, r.crashed = -1, true
 		panic(crash{})
 	}
@@ -153,6 +161,9 @@ func (r *rig) start() error {
 		Engine: event.EngineStartedData{Version: "test", PID: 1, Mode: event.ModeCrash},
 		Keeper: event.KeeperStartedData{PID: r.w.Keeper, StartTime: 7},
 	})
+	if err == nil && r.broken {
+		err = r.strangers()
+	}
 	if err == nil {
 		err = r.core.Step(settle)
 	}
@@ -165,6 +176,31 @@ func (r *rig) start() error {
 		}
 	}
 	return err
+}
+
+// strangers ends what lives without a record, where records are missing. It
+// returns when that is proven.
+func (r *rig) strangers() error {
+	known := map[string]bool{}
+	for _, v := range r.core.State().Services {
+		if v.Instance != nil {
+			known[v.Instance.ID] = true
+		}
+		if v.Tree != nil {
+			known[v.Tree.Instance] = true
+		}
+		if v.LastExit != nil {
+			known[v.LastExit.Instance] = true
+		}
+	}
+	for _, in := range r.w.Strangers(func(instance string) bool { return known[instance] }) {
+		r.point("among strangers")
+		if err := r.core.Step(in); err != nil {
+			return err
+		}
+	}
+	r.broken = false
+	return nil
 }
 
 // Now, Rand, ID implement Clock.
@@ -233,7 +269,7 @@ func (r *rig) hand(req event.CommandRequest) error {
 // answered is a client's view: nothing is said that the journal does not
 // hold, and an outcome never changes (P2, P3).
 func (r *rig) answered(id string, reply event.CommandReply) {
-	r.point()
+	r.point("before an answer")
 	if int(reply.Seq) > len(r.records) {
 		r.fatalf("P2: %s is answered %s with record %d, and %d are kept", id, reply.Status, reply.Seq, len(r.records))
 	}
@@ -318,7 +354,7 @@ func (r *rig) calm(limit time.Duration) {
 			wait, ok = r.core.Next()
 			return r.core.Tend()
 		})
-		if !lived || len(r.w.Queue) > 0 || !r.hang && r.durable < event.Seq(len(r.records)) {
+		if !lived || len(r.w.Queue) > 0 || !r.stuck() && r.durable < event.Seq(len(r.records)) {
 			continue
 		}
 		r.late()
@@ -431,8 +467,27 @@ func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool
 	k.fatalf("R3: %s %s without a record", act, instance)
 }
 
+// allowsSignal tells whether a record is the one that has an operation sent: a
+// signal may still be held when a later stop of the same instance is recorded.
+func allowsSignal(d event.Data, instance, operation string) bool {
+	switch d := d.(type) {
+	case event.InstanceStoppingData:
+		if d.Instance != instance {
+			return false
+		}
+		switch operation {
+		case projector.KillOperation(instance), projector.TreeOperation(instance):
+			return true
+		}
+		return operation == projector.StopOperation(instance, d.Signal)
+	case event.CommandAcceptedData:
+		return operation == projector.SignalOperation(d.Command)
+	}
+	return false
+}
+
 func (k rigKeeper) Park(p keeper.Park) error {
-	k.point()
+	k.point("before park")
 	if p.Task != 0 {
 		return k.runHook(p)
 	}
@@ -442,7 +497,7 @@ func (k rigKeeper) Park(p keeper.Park) error {
 	k.parking[p.Instance] = true
 	k.maxParks = max(k.maxParks, len(k.parking))
 	k.w.Park(p.Service, p.Instance, "")
-	k.point()
+	k.point("after park")
 	return nil
 }
 
@@ -458,14 +513,14 @@ func (k rigKeeper) runHook(p keeper.Park) error {
 	})
 	k.once(policy.OperationKey(h.Instance, h.Operation))
 	k.w.Hook(policy.Duty{Service: p.Service, Instance: h.Instance, Operation: h.Operation, Hook: h.Name, Deadline: p.Deadline})
-	k.point()
+	k.point("before a hook")
 	return nil
 }
 
 func (k rigKeeper) Grant(uint32) error { return nil }
 
 func (k rigKeeper) Open(instance string) error {
-	k.point()
+	k.point("before open")
 	k.authorised("open", instance, func(d event.Data) bool {
 		x, ok := d.(event.InstanceStartingData)
 		return ok && x.Instance == instance
@@ -480,43 +535,35 @@ func (k rigKeeper) Open(instance string) error {
 	}
 	k.once("open/" + instance)
 	k.w.Open(instance)
-	k.point()
+	k.point("after open")
 	return nil
 }
 
 func (k rigKeeper) Signal(instance, operation string, sig syscall.Signal, scope keeper.Scope) error {
-	k.point()
+	k.point("before signal")
 	stranger := operation == projector.KillOperation(instance)
 	for _, v := range k.core.State().Services {
 		stranger = stranger && (v.Instance == nil || v.Instance.ID != instance)
 	}
 	if !stranger {
-		k.authorised("signal", instance, func(d event.Data) bool {
-			switch d := d.(type) {
-			case event.InstanceStoppingData:
-				return d.Instance == instance && !strings.HasPrefix(operation, projector.SignalOperation(""))
-			case event.CommandAcceptedData:
-				return operation == projector.SignalOperation(d.Command)
-			}
-			return false
-		})
+		k.authorised("signal", instance, func(d event.Data) bool { return allowsSignal(d, instance, operation) })
 	}
 	k.once(policy.OperationKey(instance, operation))
 	k.w.Signal(instance, operation, event.SignalName(int(sig)), scope.String())
-	k.point()
+	k.point("after signal")
 	return nil
 }
 
 func (k rigKeeper) Sweep(instance, operation, _ string) error {
-	k.point()
+	k.point("before sweep")
 	k.once(policy.OperationKey(instance, operation))
 	k.w.Sweep(instance, operation)
-	k.point()
+	k.point("after sweep")
 	return nil
 }
 
 func (k rigKeeper) Drop(instance string) error {
-	k.point()
+	k.point("before drop")
 	for name, f := range k.witness.facts {
 		if f.instance == instance {
 			k.fatalf("R3: the stub of %s is let go, and it is an instance of %s", instance, name)
@@ -527,17 +574,17 @@ func (k rigKeeper) Drop(instance string) error {
 }
 
 func (k rigKeeper) Forget(instance string) error {
-	k.point()
+	k.point("before forget")
 	k.w.Forget(instance)
 	return nil
 }
 
 func (k rigKeeper) Adopt(a keeper.Adopt) error {
-	k.point()
+	k.point("before adopt")
 	if pid, _, alive, _ := k.w.Process(a.Instance); alive && (a.PID != pid || a.StartTime != uint64(pid)) {
 		k.fatalf("R4: %s is to be adopted as pid %d, and it is %d", a.Instance, a.PID, pid)
 	}
 	k.w.Adopt(a.Service, a.Instance)
-	k.point()
+	k.point("after adopt")
 	return nil
 }
