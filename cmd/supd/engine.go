@@ -46,7 +46,7 @@ type engine struct {
 	loop     *executor.Loop
 	applied  applied
 	configs  *configurator
-	set      *config.Set
+	set      *config.Set // of supd itself, as applied
 	launches launches
 	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
@@ -148,18 +148,19 @@ func (e *engine) run(safe bool) error {
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
 	startup := e.pending.set
-	e.configs = newConfigurator(startup)
+	e.configs = newConfigurator(startup.Own())
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
-		var err error
-		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
-			_, e.launches = definitions(e.set, e.identity.Key)
+		set, err := e.applied.load(s.Config.Digest)
+		if err == nil {
+			e.set = set.Own()
+			_, e.launches = definitions(set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
 	e.pending = e.resolved(startup, e.pending.raw)
-	e.set, e.launches = startup, e.pending.launches
+	e.set, e.launches = e.pending.own, e.pending.launches
 	return nil
 }
 
