@@ -238,7 +238,7 @@ func (e *engine) use(c *executor.Core, digest string) {
 			e.tellOutput(d.Name, d.Spec)
 		}
 	}
-	e.tellLogger()
+	e.tellLogger(false)
 }
 
 // tellOutput gives the logger the output settings of a service. An error is
@@ -255,7 +255,7 @@ func (e *engine) tellAll(s *projector.State) {
 			e.tellOutput(v.Name, v.Spec)
 		}
 	}
-	e.tellLogger()
+	e.tellLogger(false)
 }
 
 // loggerSettings are what the logger is told about all output, under no
@@ -266,6 +266,7 @@ type loggerSettings struct {
 	LogLevel  string `json:"log_level"`
 	LogFormat string `json:"log_format"`
 	Console   string `json:"console"` // as in keeperArgs
+	Quiet     bool   `json:"quiet"`   // nothing happens: time to give memory back
 }
 
 // keeperSettings takes what of them concerns the keeper: its own log.
@@ -273,13 +274,16 @@ func keeperSettings(data []byte) {
 	var s loggerSettings
 	if json.Unmarshal(data, &s) == nil {
 		setLog(s.LogLevel, s.LogFormat)
+		if s.Quiet {
+			go giveBack()
+		}
 	}
 }
 
-func (e *engine) tellLogger() {
+func (e *engine) tellLogger(quiet bool) {
 	b, err := event.Marshal(loggerSettings{
 		MaxTotal: e.set.Output.MaxTotal, LogLevel: e.set.Supd.LogLevel, LogFormat: e.set.Supd.LogFormat,
-		Console: consoleMode(e.set, e.args.Single, e.args.Watched),
+		Console: consoleMode(e.set, e.args.Single, e.args.Watched), Quiet: quiet,
 	})
 	if err == nil {
 		err = e.client.Settings("", b)

@@ -77,10 +77,11 @@ func engineMain(safe bool) int {
 	}
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
-	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
 	go keeper.Prewarm(engineThreads)
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
+	e.tidy.rest = e.rest
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
 		err = e.orphaned()
@@ -128,7 +129,7 @@ func (e *engine) run(safe bool) error {
 		Ready:       e.ready,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
-		Reload:      e.reload, LoggerStarted: e.tellLogger,
+		Reload:      e.reload, LoggerStarted: func() { e.tellLogger(false) },
 	})
 	if err := e.serve(listener); err != nil {
 		return err
