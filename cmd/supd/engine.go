@@ -49,7 +49,7 @@ type engine struct {
 	loop     *executor.Loop
 	applied  applied
 	configs  *configurator
-	set      *config.Set
+	set      *config.Set // of supd itself, as applied
 	launches launches
 	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
@@ -80,10 +80,11 @@ func engineMain(safe bool) int {
 	}
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
-	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
 	go keeper.Prewarm(engineThreads)
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
+	e.tidy.rest = e.rest
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
 		err = e.orphaned()
@@ -131,7 +132,7 @@ func (e *engine) run(safe bool) error {
 		Ready:       e.ready,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
-		Reload:      e.reload, LoggerStarted: e.tellLogger,
+		Reload:      e.reload, LoggerStarted: func() { e.tellLogger(false) },
 	})
 	if err := e.serve(listener); err != nil {
 		return err
@@ -151,18 +152,19 @@ func (e *engine) run(safe bool) error {
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
 	startup := e.pending.set
-	e.configs = newConfigurator(startup)
+	e.configs = newConfigurator(startup.Own())
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
-		var err error
-		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
-			_, e.launches = definitions(e.set, e.identity.Key)
+		set, err := e.applied.load(s.Config.Digest)
+		if err == nil {
+			e.set = set.Own()
+			_, e.launches = definitions(set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
 	e.pending = e.resolved(startup, e.pending.raw)
-	e.set, e.launches = startup, e.pending.launches
+	e.set, e.launches = e.pending.own, e.pending.launches
 	return nil
 }
 
