@@ -18,6 +18,8 @@ type Head struct {
 	Mono int64
 	Seq  Seq
 	Data string // JSON of the data, not yet checked
+
+	known *known
 }
 
 // ScanHead reads the head of a record in the form that Encode writes. ok is
@@ -56,13 +58,44 @@ func scanHead(text string) (h Head, ok bool) {
 	c.literal(`,"data":`)
 	if n := len(c.text); !c.bad && n > 1 && c.text[n-1] == '}' {
 		h.Data = c.text[:n-1]
+		h.known = types[h.Type]
 		return h, h.ID != "" && h.Seq > 0 && len(h.Prev) == len(Genesis) && len(text) <= MaxRecordSize
 	}
 	return h, false
 }
 
 // Kind is the kind that the head names; false if this version does not know it.
-func (h Head) Kind() (Kind, bool) { return kindOfType(h.Type) }
+func (h *Head) Kind() (Kind, bool) {
+	if h.known == nil {
+		return "", false
+	}
+	return h.known.kind, true
+}
+
+// Record is the record without its data; its texts are those of the head.
+func (h *Head) Record() Record {
+	kind, _ := h.Kind()
+	return Record{
+		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
+		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
+	}
+}
+
+// Decode reads the data that belongs to the head. ok is false if Decode, given
+// the stored bytes, may know better. What it returns may hold parts of these
+// bytes, as the head does.
+func (h *Head) Decode() (d Data, ok bool) {
+	if h.known == nil {
+		return nil, false
+	}
+	if h.known.plan != nil {
+		if d, ok = h.known.plan(h.Data); ok {
+			return d, true
+		}
+	}
+	d, err := h.known.decode(json.RawMessage(h.Data))
+	return d, err == nil
+}
 
 // decodeCanonical is Decode for the form that Encode writes. It answers false
 // for anything else, which is no judgement: the general decoder makes it. The
@@ -72,22 +105,13 @@ func decodeCanonical(b []byte) (Record, bool) {
 	if !ok {
 		return Record{}, false
 	}
-	kind, known := h.Kind()
-	if !known {
+	d, ok := h.Decode()
+	if !ok {
 		return Record{}, false
 	}
-	r := Record{
-		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
-		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
-	}
-	if p := plans[kind]; p != nil {
-		if r.Data, ok = p.decode(h.Data); ok {
-			return r, true
-		}
-	}
-	var err error
-	r.Data, err = DecodeData(kind, json.RawMessage(h.Data))
-	return r, err == nil
+	r := h.Record()
+	r.Data = d
+	return r, true
 }
 
 // cursor walks over canonical JSON; bad sticks.
