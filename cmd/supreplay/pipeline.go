@@ -20,15 +20,16 @@ const (
 	batches   = 6
 )
 
-// depth says how much of a record a reader needs beyond its head; it runs on
-// several goroutines at once.
-type depth func(h *event.Head) bool
+// depth says of a record without its data whether a reader needs that too; it
+// runs on several goroutines at once.
+type depth func(*event.Record) bool
 
 // headsOnly decodes what the chain itself and the search for a base need.
-func headsOnly(*event.Head) bool { return false }
+func headsOnly(*event.Record) bool { return false }
 
-// load finds out about a record what takes time. A record whose head is enough
-// has no Data, and its texts are part of the block that it was read from.
+// load finds out about a record what takes time. A record of which less than all
+// is asked for has no Data, and its texts are part of the block that it was read
+// from.
 func (s *step) load(how *reading) {
 	if !s.scan(how) {
 		s.rec, s.bad = event.Decode(s.entry.Data)
@@ -45,25 +46,20 @@ func (s *step) scan(how *reading) bool {
 	if how.full == nil && !how.passing {
 		return false
 	}
-	h, ok := event.ScanHead(s.entry.Data)
+	r := &s.rec.Record
+	data, ok := event.Scan(s.entry.Data, r)
 	if !ok {
 		return false
 	}
-	kind, known := h.Kind()
-	if !known {
-		return false
-	}
-	var data event.Data
-	if how.full == nil || kind == event.JournalGap || kind == event.StateBase || how.full(&h) {
+	if how.full == nil || r.Kind == event.JournalGap || r.Kind == event.StateBase || how.full(r) {
 		if !how.passing {
 			return false
 		}
-		if data, ok = h.Decode(); !ok {
+		if r.Data, ok = data.Decode(); !ok {
 			return false
 		}
 	}
-	s.rec.Bytes, s.rec.Record = s.entry.Data, h.Record()
-	s.rec.Record.Data = data
+	s.rec.Bytes = s.entry.Data
 	if !how.unhashed {
 		s.rec.Hash = event.Hash(s.entry.Data)
 	}

@@ -193,15 +193,11 @@ func (q *query) depth() depth {
 // mayMatch tells by the head alone whether a record may be one that is asked
 // for: the others are not decoded. Which services a command names is not in
 // its head.
-func (q *query) mayMatch(h *event.Head) bool {
-	kind, known := h.Kind()
-	if !known {
-		return true
-	}
-	if q.actor != "" && q.actor != h.Actor || q.kind != "" && !q.isKind(kind) {
+func (q *query) mayMatch(r *event.Record) bool {
+	if q.actor != "" && q.actor != r.Actor || q.kind != "" && !q.isKind(r.Kind) {
 		return false
 	}
-	return q.service == "" || is(q.service, h.Subject) || kind == event.CommandAccepted || kind == event.CommandEnded
+	return q.service == "" || is(q.service, r.Subject) || r.Kind == event.CommandAccepted || r.Kind == event.CommandEnded
 }
 
 // prepare does what needs no other record; it runs on several goroutines.

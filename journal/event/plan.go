@@ -49,6 +49,7 @@ type read func(text string, to unsafe.Pointer) (rest string, ok bool)
 var (
 	timeType        = reflect.TypeFor[time.Time]()
 	durationType    = reflect.TypeFor[Duration]()
+	rawType         = reflect.TypeFor[json.RawMessage]()
 	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 )
 
@@ -60,6 +61,8 @@ func reader(t reflect.Type) read {
 		return readTime
 	case t == durationType:
 		return readDuration
+	case t == rawType:
+		return readRaw
 	case t.Implements(unmarshalerType) || reflect.PointerTo(t).Implements(unmarshalerType):
 		return nil
 	}
@@ -235,13 +238,53 @@ func quoted(text string) (value, rest string, ok bool) {
 	return text[1:n], text[n+1:], true
 }
 
+// escaped cuts a text off that has the escapes of a quote, a backslash and the
+// ends of lines, and no other: a part of a base is megabytes of these.
+func escaped(text string) (value, rest string, ok bool) {
+	if text == "" || text[0] != '"' {
+		return "", "", false
+	}
+	text = text[1:]
+	var b []byte
+	for {
+		n := plain(text)
+		if n+1 >= len(text) {
+			return "", "", false
+		}
+		if b == nil {
+			b = make([]byte, 0, len(text))
+		}
+		if b = append(b, text[:n]...); text[n] == '"' {
+			return unsafe.String(unsafe.SliceData(b), len(b)), text[n+1:], true
+		}
+		at := strings.IndexByte(escapes, text[n+1])
+		if text[n] != '\\' || at < 0 {
+			return "", "", false
+		}
+		b = append(b, meant[at])
+		text = text[n+2:]
+	}
+}
+
+// What stands behind a backslash, and what is meant by it.
+const (
+	escapes = `"\nrt`
+	meant   = "\"\\\n\r\t"
+)
+
 func readText(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := quoted(text)
+	if !ok {
+		value, rest, ok = escaped(text)
+	}
 	if ok {
 		*(*string)(to) = value
 	}
 	return rest, ok
 }
+
+// readRaw takes no text: where one is, the general decoder finds its end.
+func readRaw(string, unsafe.Pointer) (string, bool) { return "", false }
 
 func readTime(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := quoted(text)

@@ -130,8 +130,10 @@ func Decode(b []byte) (Encoded, error) {
 	if len(b) > MaxRecordSize {
 		return Encoded{}, fmt.Errorf("cannot decode record: %d bytes are more than %d", len(b), MaxRecordSize)
 	}
-	if r, ok := decodeCanonical(b); ok {
-		return Encoded{Record: r, Bytes: b, Hash: Hash(b)}, nil
+	var e Encoded
+	if decodeCanonical(b, &e.Record) {
+		e.Bytes, e.Hash = b, Hash(b)
+		return e, nil
 	}
 	return decodeAny(b)
 }
