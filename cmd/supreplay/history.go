@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"supd/journal/blocks"
 	"supd/journal/event"
@@ -27,7 +28,7 @@ type step struct {
 	stray   bool   // rec is out of order: no part of the history
 	retold  bool   // it is stray because a gap carries it
 	chosen  bool   // by a reader's own work
-	text    string // which made this of it
+	line    []byte // which made this of it
 
 	fault   error  // instead of an entry
 	bad     error  // the entry is no record
@@ -41,18 +42,25 @@ type reading struct {
 	work func(*step) // done on each record, by several goroutines at once; may be nil
 	// retell has the records that a gap carries (R10) told before it, as stray ones.
 	retell bool
+
+	// passing: no record is kept. Then what is decoded has its texts in the block
+	// that it was read from, and no step outlives its turn.
+	passing bool
+	// unhashed leaves the chain of hashes unchecked; only the numbers are.
+	unhashed bool
 }
 
 // history reads the records, in order, with what is wrong in its place. It
 // joins two views: what the block files show (blocks.Damage) and what the
 // chain of seq and prev shows (R6, P11). Damage gets the records that it
-// swallowed from the chain. Who keeps a step keeps a block of the journal in
-// memory.
+// swallowed from the chain. A step is used again for another record when its turn
+// is over. What it holds may be kept, and keeps a block of the journal in memory
+// where it is not a decoded record.
 func (s *source) history(how reading) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
 		c := chain{src: s, yield: yield, how: how}
 		steps := loaded(s.reader.Records(how.from), func(st *step) {
-			st.load(how.full)
+			st.load(&how)
 			if how.work != nil && st.bad == nil {
 				how.work(st)
 			}
@@ -75,6 +83,20 @@ func (s *source) history(how reading) iter.Seq[*step] {
 	}
 }
 
+// link is what the next record is checked against.
+type link struct {
+	seq  event.Seq
+	hash string
+}
+
+// place is where a record is stored.
+type place struct {
+	file   string
+	offset int64
+}
+
+func placeOf(e *blocks.Entry) place { return place{e.File, e.Offset} }
+
 // chain checks each record against the one before it.
 type chain struct {
 	src     *source
@@ -83,18 +105,20 @@ type chain struct {
 	stopped bool
 
 	begun   bool
-	first   blocks.Entry // of the first record
-	oldest  event.Seq    // its number
-	last    event.Encoded
-	place   blocks.Entry // of last
-	pending []*finding   // until the next record tells what is lost in them
-	doubt   *finding     // last or the record before it was altered
-	held    []*step      // behind doubt
+	first   uint64    // stream sequence of the first record
+	oldest  event.Seq // its number
+	last    link
+	place   place      // of last
+	pending []*finding // until the next record tells what is lost in them
+	doubt   *finding   // last or the record before it was altered
+	held    []*step    // behind doubt
 }
 
 func (c *chain) emit(s *step) {
 	if c.doubt != nil {
-		c.held = append(c.held, s)
+		held := *s
+		held.line = slices.Clone(s.line) // the step is used again
+		c.held = append(c.held, &held)
 		return
 	}
 	if !c.stopped {
@@ -122,39 +146,38 @@ func (c *chain) damage(d *blocks.Damage) {
 }
 
 // at makes a finding at an entry.
-func (c *chain) at(e blocks.Entry, what string, first, last event.Seq, format string, args ...any) *finding {
+func (c *chain) at(p place, what string, first, last event.Seq, format string, args ...any) *finding {
 	return &finding{
-		Grade: damage, What: what, File: c.src.rel(e.File), Offset: e.Offset,
+		Grade: damage, What: what, File: c.src.rel(p.file), Offset: p.offset,
 		First: first, Last: last, Detail: fmt.Sprintf(format, args...),
 	}
 }
 
 func (c *chain) record(s *step) {
-	e, rec := s.entry, s.rec
+	e, r := &s.entry, &s.rec.Record
 	if s.bad != nil {
 		c.add(&finding{Grade: damage, What: notARecord, File: e.File, Offset: e.Offset, Detail: s.bad.Error(), lost: true})
 		return
 	}
-	r := rec.Record
-	c.settleDoubt(rec)
+	c.settleDoubt(r)
 	switch {
 	case !c.begun:
 		c.begin(e, r)
-	case r.Seq == c.last.Record.Seq+1 && r.Prev == c.last.Hash:
+	case r.Seq == c.last.seq+1 && (c.how.unhashed || r.Prev == c.last.hash):
 		c.release(0, 0)
 	case c.recordedGap(r):
 		c.release(0, 0)
 		d := r.Data.(event.JournalGapData)
 		c.retell(s, d)
-		f := c.at(e, gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
+		f := c.at(placeOf(e), gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
 		c.emit(&step{finding: f})
-	case r.Seq <= c.last.Record.Seq: // what is pending waits for the next record in order
-		c.emit(&step{finding: c.at(e, string(blocks.Disorder), r.Seq, r.Seq, "it stands behind record %d", c.last.Record.Seq)})
+	case r.Seq <= c.last.seq: // what is pending waits for the next record in order
+		c.emit(&step{finding: c.at(placeOf(e), string(blocks.Disorder), r.Seq, r.Seq, "it stands behind record %d", c.last.seq)})
 		s.stray = true
 		c.emit(s)
 		return
-	case r.Seq > c.last.Record.Seq+1:
+	case r.Seq > c.last.seq+1:
 		c.gap(e, r)
 	default:
 		c.release(0, 0)
@@ -162,23 +185,23 @@ func (c *chain) record(s *step) {
 	}
 	if s.subject != "" {
 		// The chain does not cover it, and filters and permissions go by it.
-		c.emit(&step{finding: c.at(e, misplaced, r.Seq, r.Seq, "it is stored under %q, not %q", e.Subject, s.subject)})
+		c.emit(&step{finding: c.at(placeOf(e), misplaced, r.Seq, r.Seq, "it is stored under %q, not %q", e.Subject, s.subject)})
 	}
-	c.begun, c.last, c.place = true, rec, e
+	c.begun, c.last, c.place = true, link{r.Seq, s.rec.Hash}, placeOf(e)
 	c.emit(s)
 }
 
 // begin takes the first record there is. A journal that does not begin with
 // record 1 had its head discarded, which is no damage (R9).
-func (c *chain) begin(e blocks.Entry, r event.Record) {
-	c.first, c.oldest = e, r.Seq
+func (c *chain) begin(e *blocks.Entry, r *event.Record) {
+	c.first, c.oldest = e.StreamSeq, r.Seq
 	if r.Seq > 1 {
 		c.release(1, r.Seq-1)
 		return
 	}
 	c.release(0, 0)
 	if r.Prev != event.Genesis {
-		c.emit(&step{finding: c.at(e, altered, 1, 1, "its prev is not that of a first record")})
+		c.emit(&step{finding: c.at(placeOf(e), altered, 1, 1, "its prev is not that of a first record")})
 	}
 }
 
@@ -189,7 +212,7 @@ func (c *chain) retell(gap *step, d event.JournalGapData) {
 	}
 	for _, raw := range d.Kept {
 		rec, err := event.Decode(raw)
-		if err != nil || rec.Record.Seq <= c.last.Record.Seq {
+		if err != nil || rec.Record.Seq <= c.last.seq {
 			continue
 		}
 		st := &step{entry: gap.entry, rec: rec, stray: true, retold: true}
@@ -200,14 +223,14 @@ func (c *chain) retell(gap *step, d event.JournalGapData) {
 	}
 }
 
-func (c *chain) recordedGap(r event.Record) bool {
+func (c *chain) recordedGap(r *event.Record) bool {
 	d, ok := r.Data.(event.JournalGapData)
-	last := c.last.Record.Seq // some of what was given up may have been stored late
+	last := c.last.seq // some of what was given up may have been stored late
 	return ok && d.First <= last+1 && last < d.Last && d.Last+1 == r.Seq && d.LastHash == r.Prev
 }
 
-func (c *chain) gap(e blocks.Entry, r event.Record) {
-	first, last := c.last.Record.Seq+1, r.Seq-1
+func (c *chain) gap(e *blocks.Entry, r *event.Record) {
+	first, last := c.last.seq+1, r.Seq-1
 	for _, f := range c.pending {
 		if f.lost {
 			c.release(first, last)
@@ -215,7 +238,7 @@ func (c *chain) gap(e blocks.Entry, r event.Record) {
 		}
 	}
 	c.release(0, 0)
-	c.emit(&step{finding: c.at(e, string(blocks.Missing), first, last, "record %d comes directly behind record %d", r.Seq, c.last.Record.Seq)})
+	c.emit(&step{finding: c.at(placeOf(e), string(blocks.Missing), first, last, "record %d comes directly behind record %d", r.Seq, c.last.seq)})
 }
 
 // release reports what was pending, now that the records lost in it are known.
@@ -236,25 +259,25 @@ func (c *chain) release(first, last event.Seq) {
 
 // mismatch: r does not carry the hash of the record before it. Which of the
 // two was altered is told by the record behind them.
-func (c *chain) mismatch(r event.Record) {
-	c.doubt = c.at(c.place, altered, c.last.Record.Seq, r.Seq, "its hash is not the prev that record %d carries", r.Seq)
+func (c *chain) mismatch(r *event.Record) {
+	c.doubt = c.at(c.place, altered, c.last.seq, r.Seq, "its hash is not the prev that record %d carries", r.Seq)
 }
 
 // settleDoubt is called with the next record, or with none at the end.
-func (c *chain) settleDoubt(next event.Encoded) {
+func (c *chain) settleDoubt(next *event.Record) {
 	f := c.doubt
 	if f == nil {
 		return
 	}
 	c.doubt = nil
-	follows := next.Record.Seq == c.last.Record.Seq+1
+	follows := next.Seq == c.last.seq+1
 	switch {
-	case follows && next.Record.Prev == c.last.Hash:
+	case follows && next.Prev == c.last.hash:
 		f.Last = f.First
 	case follows:
-		f.First, f.File, f.Offset = f.Last, c.src.rel(c.place.File), c.place.Offset
+		f.First, f.File, f.Offset = f.Last, c.src.rel(c.place.file), c.place.offset
 		f.Detail = fmt.Sprintf("neither its prev nor its hash fits its neighbours %d and %d", f.First-1, f.First+1)
-		c.last.Hash = next.Record.Prev // told once
+		c.last.hash = next.Prev // told once
 	default:
 		f.Detail += "; one of the two was altered"
 	}
@@ -267,14 +290,14 @@ func (c *chain) settleDoubt(next event.Encoded) {
 }
 
 func (c *chain) finish() {
-	c.settleDoubt(event.Encoded{})
+	c.settleDoubt(&event.Record{})
 	for _, f := range c.pending {
 		switch {
 		case !f.lost:
-		case f.end != 0 && f.end < c.first.StreamSeq: // seen at the end, but about the beginning
+		case f.end != 0 && f.end < c.first: // seen at the end, but about the beginning
 			f.First, f.Last = 1, c.oldest-1
 		default:
-			f.First, f.Last = c.last.Record.Seq+1, 0
+			f.First, f.Last = c.last.seq+1, 0
 		}
 		c.emit(&step{finding: f})
 	}

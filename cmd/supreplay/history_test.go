@@ -27,7 +27,7 @@ func read(records []event.Encoded) (findings []*finding, seqs []event.Seq) {
 			StreamSeq: uint64(i + 1), Data: e.Bytes, Offset: int64(i),
 			Subject: event.RecordSubject(testNode, e.Record.Subject, e.Record.Kind),
 		}}
-		s.load(nil)
+		s.load(&reading{})
 		c.record(s)
 	}
 	c.finish()

@@ -16,21 +16,22 @@ import (
 // the caller gets everything in the order of the journal. What is under way is
 // bounded, whatever the journal's length.
 const (
-	batchSize = 256
-	batches   = 8
+	batchSize = 512
+	batches   = 6
 )
 
-// depth says how much of a record a reader needs beyond its head; it runs on
-// several goroutines at once.
-type depth func(h event.Head) bool
+// depth says of a record without its data whether a reader needs that too; it
+// runs on several goroutines at once.
+type depth func(*event.Record) bool
 
 // headsOnly decodes what the chain itself and the search for a base need.
-func headsOnly(event.Head) bool { return false }
+func headsOnly(*event.Record) bool { return false }
 
-// load finds out about a record what takes time. A record whose head is enough
-// has no Data, and its texts are part of the block that it was read from.
-func (s *step) load(full depth) {
-	if full == nil || !s.scan(full) {
+// load finds out about a record what takes time. A record of which less than all
+// is asked for has no Data, and its texts are part of the block that it was read
+// from.
+func (s *step) load(how *reading) {
+	if !s.scan(how) {
 		s.rec, s.bad = event.Decode(s.entry.Data)
 		if errors.Is(s.bad, event.ErrUnknownKind) {
 			s.unknown, s.bad = s.bad, nil
@@ -39,21 +40,29 @@ func (s *step) load(full depth) {
 	s.checkSubject()
 }
 
-// scan takes the head of a record if that is all that is asked for.
-func (s *step) scan(full depth) bool {
-	data := s.entry.Data
-	h, ok := event.ScanHead(data)
+// scan takes from the stored bytes, without a copy, what is asked for; false
+// if that is more, or if the record is not in the usual form.
+func (s *step) scan(how *reading) bool {
+	if how.full == nil && !how.passing {
+		return false
+	}
+	r := &s.rec.Record
+	data, ok := event.Scan(s.entry.Data, r)
 	if !ok {
 		return false
 	}
-	kind, known := h.Kind()
-	if !known || kind == event.JournalGap || kind == event.StateBase || full(h) {
-		return false
+	if how.full == nil || r.Kind == event.JournalGap || r.Kind == event.StateBase || how.full(r) {
+		if !how.passing {
+			return false
+		}
+		if r.Data, ok = data.Decode(); !ok {
+			return false
+		}
 	}
-	s.rec = event.Encoded{Bytes: data, Hash: event.Hash(data), Record: event.Record{
-		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
-		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
-	}}
+	s.rec.Bytes = s.entry.Data
+	if !how.unhashed {
+		s.rec.Hash = event.Hash(s.entry.Data)
+	}
 	return true
 }
 
@@ -91,15 +100,17 @@ func isSubject(text, node string, r *event.Record) bool {
 // batch is a piece of the journal on its way through the workers.
 type batch struct {
 	steps []step
-	ready chan struct{} // closed when work is done
+	ready chan struct{} // sent to when work is done
 }
 
-// loaded gives all entries in their order with work done on each.
+// loaded gives all entries in their order with work done on each. A step is
+// used again when the caller has asked for the next one.
 func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
 		var (
 			order = make(chan *batch, batches)
 			jobs  = make(chan *batch, batches)
+			used  = make(chan *batch, batches+2) // all that there can be
 			stop  = make(chan struct{})
 			all   sync.WaitGroup
 		)
@@ -113,14 +124,14 @@ func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*
 							work(s)
 						}
 					}
-					close(b.ready)
+					b.ready <- struct{}{}
 				}
 			})
 		}
 		all.Go(func() {
 			defer close(order)
 			defer close(jobs)
-			deal(entries, order, jobs, stop)
+			deal(entries, order, jobs, used, stop)
 		})
 		for b := range order {
 			<-b.ready
@@ -129,13 +140,14 @@ func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*
 					return
 				}
 			}
+			used <- b
 		}
 	}
 }
 
 // deal cuts the entries into batches for the workers and, in their order, for
 // the caller.
-func deal(entries iter.Seq2[blocks.Entry, error], order, jobs chan<- *batch, stop <-chan struct{}) {
+func deal(entries iter.Seq2[blocks.Entry, error], order, jobs chan<- *batch, used <-chan *batch, stop <-chan struct{}) {
 	var b *batch
 	send := func() bool {
 		if b == nil {
@@ -154,12 +166,25 @@ func deal(entries iter.Seq2[blocks.Entry, error], order, jobs chan<- *batch, sto
 	}
 	for e, err := range entries {
 		if b == nil {
-			b = &batch{steps: make([]step, 0, batchSize), ready: make(chan struct{})}
+			select {
+			case b = <-used:
+				b.steps = b.steps[:0]
+			default:
+				b = &batch{steps: make([]step, 0, batchSize), ready: make(chan struct{}, 1)}
+			}
 		}
-		b.steps = append(b.steps, step{entry: e, fault: err})
+		b.add(e, err)
 		if len(b.steps) == batchSize && !send() {
 			return
 		}
 	}
 	send()
+}
+
+// add puts an entry into the next step, whose line keeps its room.
+func (b *batch) add(e blocks.Entry, err error) {
+	n := len(b.steps)
+	b.steps = b.steps[:n+1]
+	s := &b.steps[n]
+	*s = step{entry: e, fault: err, line: s.line[:0]}
 }

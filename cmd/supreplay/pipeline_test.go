@@ -25,13 +25,13 @@ func TestPipeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	for _, full := range []depth{nil, headsOnly, func(h event.Head) bool { return h.Seq%3 == 0 }} {
+	for _, full := range []depth{nil, headsOnly, func(r *event.Record) bool { return r.Seq%3 == 0 }} {
 		next := event.Seq(1)
 		for st := range src.history(reading{full: full}) {
 			if st.finding != nil || st.rec.Record.Seq != next {
 				t.Fatalf("at %d comes %+v", next, st)
 			}
-			if r := st.rec.Record; (full == nil || full(event.Head{Seq: r.Seq})) && r.Data == nil {
+			if r := st.rec.Record; (full == nil || full(&event.Record{Seq: r.Seq})) && r.Data == nil {
 				t.Fatalf("record %d was to be decoded", r.Seq)
 			}
 			next++

@@ -8,86 +8,77 @@ import (
 	"unsafe"
 )
 
-// Head is a record without its data, found in the stored bytes without
-// decoding them: what the chain and the filters of a reader need. Its texts
-// are the bytes themselves.
-type Head struct {
-	ID, Source, Type, Subject, Boot, Prev, Cause, Actor string
-
-	Time time.Time
-	Mono int64
-	Seq  Seq
-	Data string // JSON of the data, not yet checked
+// Undecoded is the data of a record that was scanned.
+type Undecoded struct {
+	text  string
+	known *known
 }
 
-// ScanHead reads the head of a record in the form that Encode writes. ok is
-// false for anything else, also for a record that Decode would accept; then
-// ask Decode. It allocates nothing: clone a text that is kept for long.
-func ScanHead(b []byte) (h Head, ok bool) {
-	return scanHead(unsafe.String(unsafe.SliceData(b), len(b))) // stored bytes are never written to (R6)
+// Scan reads a record without its data into r, which is to be zero, in the form
+// that Encode writes: what the chain and the filters of a reader need. ok is
+// false for anything else, also for a record that Decode would accept; then r
+// is of no use: ask Decode. It allocates nothing. The texts of r are the bytes
+// themselves, and so are those in the data: as long as one is in use, the bytes
+// must not change.
+func Scan(b []byte, r *Record) (u Undecoded, ok bool) {
+	return scan(unsafe.String(unsafe.SliceData(b), len(b)), r)
 }
 
-func scanHead(text string) (h Head, ok bool) {
+func scan(text string, r *Record) (u Undecoded, ok bool) {
 	c := cursor{text: text}
 	c.literal(`{"specversion":"` + SpecVersion + `","id":"`)
-	h.ID = c.rest()
+	r.ID = c.rest()
 	c.literal(`,"source":"`)
-	h.Source = c.rest()
+	r.Source = c.rest()
 	c.literal(`,"type":"`)
-	h.Type = c.rest()
+	u.known = types[c.rest()]
 	if c.next(`,"subject":"`) {
-		h.Subject = c.rest()
+		r.Subject = c.rest()
 	}
 	c.literal(`,"time":"`)
-	h.Time = c.time()
+	r.Time = c.time()
 	c.literal(`,"mono":`)
-	h.Mono = c.integer()
+	r.Mono = c.integer()
 	c.literal(`,"boot":"`)
-	h.Boot = c.rest()
+	r.Boot = c.rest()
 	c.literal(`,"seq":`)
-	h.Seq = Seq(c.unsigned())
+	r.Seq = Seq(c.unsigned())
 	c.literal(`,"prev":"`)
-	h.Prev = c.rest()
+	r.Prev = c.rest()
 	if c.next(`,"cause":"`) {
-		h.Cause = c.rest()
+		r.Cause = c.rest()
 	}
 	c.literal(`,"actor":"`)
-	h.Actor = c.rest()
+	r.Actor = c.rest()
 	c.literal(`,"data":`)
-	if n := len(c.text); !c.bad && n > 1 && c.text[n-1] == '}' {
-		h.Data = c.text[:n-1]
-		return h, h.ID != "" && h.Seq > 0 && len(h.Prev) == len(Genesis) && len(text) <= MaxRecordSize
+	if n := len(c.text); !c.bad && n > 1 && c.text[n-1] == '}' && u.known != nil {
+		r.Kind, u.text = u.known.kind, c.text[:n-1]
+		return u, r.ID != "" && r.Seq > 0 && len(r.Prev) == len(Genesis) && len(text) <= MaxRecordSize
 	}
-	return h, false
+	return u, false
 }
 
-// Kind is the kind that the head names; false if this version does not know it.
-func (h Head) Kind() (Kind, bool) { return kindOfType(h.Type) }
+// Decode reads the data. ok is false if Decode of the whole record may know
+// better.
+func (u Undecoded) Decode() (d Data, ok bool) {
+	if u.known.plan != nil {
+		if d, ok = u.known.plan(u.text); ok {
+			return d, true
+		}
+	}
+	d, err := u.known.decode(json.RawMessage(u.text))
+	return d, err == nil
+}
 
 // decodeCanonical is Decode for the form that Encode writes. It answers false
 // for anything else, which is no judgement: the general decoder makes it. The
 // texts of the record share one copy of its bytes.
-func decodeCanonical(b []byte) (Record, bool) {
-	h, ok := scanHead(string(b))
-	if !ok {
-		return Record{}, false
+func decodeCanonical(b []byte, r *Record) bool {
+	u, ok := scan(string(b), r)
+	if ok {
+		r.Data, ok = u.Decode()
 	}
-	kind, known := h.Kind()
-	if !known {
-		return Record{}, false
-	}
-	r := Record{
-		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
-		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
-	}
-	if p := plans[kind]; p != nil {
-		if r.Data, ok = p.decode(h.Data); ok {
-			return r, true
-		}
-	}
-	var err error
-	r.Data, err = DecodeData(kind, json.RawMessage(h.Data))
-	return r, err == nil
+	return ok
 }
 
 // cursor walks over canonical JSON; bad sticks.
