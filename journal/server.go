@@ -222,8 +222,9 @@ func (s *natsServer) syncTree(ctx context.Context) error {
 // shutdown ends connection and server; a store that hangs is left behind when
 // ctx ends.
 func (s *natsServer) shutdown(ctx context.Context) error {
-	s.nc.Close()
+	defer s.nc.Close()
 	err := s.guard.doAfter(ctx, func() error {
+		s.nc.Close() // not before: what the guard still does may wait for an answer
 		clean := s.srv.JetStreamEnabled() && s.sickness() == ""
 		s.srv.Shutdown()
 		s.srv.WaitForShutdown()
