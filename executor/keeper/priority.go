@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,11 +25,23 @@ const (
 // restarting of the others. It returns the feature that was obtained, 0 if none
 // is permitted. What is forked from the thread is normal again, other threads
 // of ours too, and so are services.
-func urgent() uint32 {
-	runtime.LockOSThread()
-	fifo := unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1,
+func urgent() uint32 { return hurry(unix.SCHED_FLAG_RESET_ON_FORK) }
+
+// urgentStubs is urgent for a thread that forks stubs: they go before others
+// too, until they execute the service (stub.c). Stubs forked into a scheduling
+// group of their own must not: a kernel that gives real-time shares to groups
+// (CONFIG_RT_GROUP_SCHED) would never let them run, nor the fork return.
+func urgentStubs(folder string) {
+	flags := uint64(0)
+	if slices.Contains(available(filepath.Join(folder, "cgroup.controllers")), "cpu") {
+		flags = unix.SCHED_FLAG_RESET_ON_FORK
 	}
+	hurry(flags)
+}
+
+func hurry(flags uint64) uint32 {
+	runtime.LockOSThread()
+	fifo := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: flags, Priority: 1}
 	if unix.SchedSetAttr(0, &fifo, 0) == nil {
 		return wire.FeatureRealTime
 	}

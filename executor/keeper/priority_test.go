@@ -61,8 +61,8 @@ func TestPriority(t *testing.T) {
 				t.Errorf("a thread of the keeper has policy %d, nice %d", policy, nice)
 			}
 		}
-		if f != 0 && urgents != 2 {
-			t.Errorf("%d threads of the keeper are urgent, want the loop and the reaper", urgents)
+		if f != 0 && urgents != 2+spawners {
+			t.Errorf("%d threads of the keeper are urgent, want the loop, the reaper and %d spawners", urgents, spawners)
 		}
 		for who, pid := range map[string]int{"service": slot.PID, "engine": s.enginePID, "logger": s.table.Info.Logger.PID} {
 			if pid == 0 {
