@@ -34,7 +34,7 @@ type Config struct {
 	Source   string // of records: supd/<node>/<node id>
 
 	Inbox       int // open commands; beyond it a command is answered busy
-	Concurrency int // services started at the same time, see parkWindow
+	Concurrency int // stubs on their way to their gates, see Window
 	// Prober, if not nil, is told what to find out; NotifySocket is where services
 	// speak for themselves, empty if they cannot.
 	Prober       Prober
@@ -87,8 +87,8 @@ func NewCore(c Config) *Core {
 	return core
 }
 
-// SetConcurrency changes how many services are started at the same time.
-func (c *Core) SetConcurrency(n int) { c.parks.limit = parkWindow(n) }
+// SetConcurrency changes how many stubs may be on their way to their gates.
+func (c *Core) SetConcurrency(n int) { c.parks.limit = max(1, n) }
 
 // State is the state the core is at. The caller must be the core's goroutine.
 func (c *Core) State() *projector.State { return c.Config.State }

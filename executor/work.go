@@ -100,7 +100,7 @@ type parkQueue struct {
 type parking struct{ instance, digest string }
 
 func newParkQueue(limit int) parkQueue {
-	return parkQueue{limit: parkWindow(limit), busy: map[string]parking{}, queued: map[string]bool{}}
+	return parkQueue{limit: max(1, limit), busy: map[string]parking{}, queued: map[string]bool{}}
 }
 
 func (q *parkQueue) add(service string, urgent bool) {
@@ -392,9 +392,7 @@ func (c *Core) OutputPending(service, instance string, pending bool) {
 	c.startParked()
 }
 
-// parkWindow is how many stubs may be on their way to their gates when n are to
-// be started at the same time. One that is forked leaves the processors idle at
-// each hop between engine, keeper and stub; the others fill that in.
-func parkWindow(n int) int { return parkAhead * max(1, n) }
-
-const parkAhead = 4
+// Window is how many stubs may be on their way to their gates when n services
+// are started at the same time: one alone would leave its processor idle at each
+// hop between engine, keeper and stub.
+func Window(n int) int { return 4 * max(1, n) }

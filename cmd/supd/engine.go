@@ -116,7 +116,7 @@ func (e *engine) run(safe bool) error {
 		Core: executor.Config{
 			State: was.state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
-			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: was.poisoned,
+			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: executor.Window(e.set.Start.Concurrency), Poisoned: was.poisoned,
 			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()), NodeID: e.identity.NodeID,
 		},
 		Host: e.client, Log: e.log,

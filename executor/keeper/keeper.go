@@ -66,8 +66,8 @@ const (
 	maxHostSignals  = 16
 	prewarmThreads  = 30
 	treeWorkers     = 4
-	spawners        = 2 // more at a time only make each slower
-	processors      = 4 + spawners // of the runtime: loop, reaper, spawners, and two for the rest
+	spawners        = 2               // more at a time only make each slower
+	processors      = 4 + spawners    // of the runtime: loop, reaper, spawners, and two for the rest
 	finishLimit     = 5 * time.Second // unless Config says otherwise
 	quitLimit       = 5 * time.Second
 )
@@ -111,9 +111,9 @@ type keeper struct {
 
 	jobs       atomic.Int64 // handed to others, and not done
 	hush       atomic.Bool  // quiet is set: the loop waits for the end of the jobs
-	quiet      func() // waits until there are none; nothing new begins
-	quietEnd   func() // called if that takes too long
-	quietCount int    // of the quiets so far
+	quiet      func()       // waits until there are none; nothing new begins
+	quietEnd   func()       // called if that takes too long
+	quietCount int          // of the quiets so far
 
 	quitting bool
 	quitCode int
@@ -250,7 +250,6 @@ func (k *keeper) descriptors(e *Estate) error {
 	}
 	return nil
 }
-
 
 // introduce finds out who and where the keeper is.
 func (k *keeper) introduce(e *Estate) {
