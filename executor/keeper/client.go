@@ -242,7 +242,7 @@ func (c *Client) receive() {
 		m, fds, err := c.conn.Recv()
 		var events []Event
 		if h, ok := m.(*wire.Hold); ok && err == nil {
-			c.held.take(h, fds[0])
+			c.held.take(h, fds)
 		} else if err == nil {
 			c.held.follow(m)
 			events, err = v.take(m)

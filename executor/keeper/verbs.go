@@ -190,6 +190,7 @@ func (k *keeper) open(s *slot) {
 		k.attach(s)
 		_, _ = unix.Write(s.gate, []byte{1}) // EPIPE: the stub is dead, and its exit tells
 		closeAll(&s.gate)
+		return // what comes of it is told; that it was opened the engine knows
 	}
 	k.changed(s)
 }
