@@ -133,14 +133,23 @@ func (c *Core) step(in policy.Input) error {
 		}
 	}
 	c.observe(in)
+	// What only tidies up waits until what somebody waits for is under way.
+	tidying := func(e policy.Effect) bool { _, ok := e.(policy.Forget); return ok }
 	for _, e := range tx.Effects {
-		c.effect(e)
+		if !tidying(e) {
+			c.effect(e)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(tx.Touched)) {
 		c.refresh(name)
 	}
 	c.startParked()
 	c.release()
+	for _, e := range tx.Effects {
+		if tidying(e) {
+			c.effect(e)
+		}
+	}
 	return nil
 }
 

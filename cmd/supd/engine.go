@@ -79,6 +79,7 @@ func engineMain(safe bool) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
 	limitMemory(engineMemory)
+	keeper.Prefer()
 	go keeper.Prewarm(engineThreads)
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	err = e.run(safe)

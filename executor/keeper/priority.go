@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -52,6 +53,46 @@ func hurry(flags uint64) uint32 {
 		return wire.FeatureNice
 	}
 	return 0
+}
+
+// ownNice is the nice value that Prefer found, as setpriority(2) takes it.
+var ownNice atomic.Pointer[int]
+
+// Prefer lets this process, an engine, go before busy services, where that is
+// permitted: their restarts wait for its decisions. Threads that are there get a
+// better nice value, and those that come have it from them. It is no real-time
+// process, for it also has the journal's long work.
+func Prefer() {
+	nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return
+	}
+	nice = 20 - nice // the system call returns it so, to keep it from being negative
+	if nice <= urgentNice {
+		return
+	}
+	for range 2 { // who started while the first round went
+		tasks, _ := os.ReadDir("/proc/self/task")
+		for _, t := range tasks {
+			id, _ := strconv.Atoi(t.Name())
+			if unix.Setpriority(unix.PRIO_PROCESS, id, urgentNice) == nil {
+				ownNice.Store(&nice)
+			}
+		}
+	}
+}
+
+// plainly calls f on a thread as it was before Prefer: what f starts is no
+// engine.
+func plainly(f func()) {
+	if nice := ownNice.Load(); nice != nil {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Setpriority(unix.PRIO_PROCESS, 0, *nice) == nil {
+			defer func() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, urgentNice) }()
+		}
+	}
+	f()
 }
 
 // protect lowers the chance that the kernel kills the keeper when memory runs
