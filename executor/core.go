@@ -35,7 +35,7 @@ type Config struct {
 	Source   string // of records: supd/<node>/<node id>
 
 	Inbox       int // open commands; beyond it a command is answered busy
-	Concurrency int // spawns in flight
+	Concurrency int // stubs on their way to their gates, see Window
 	// Prober, if not nil, is told what to find out; NotifySocket is where services
 	// speak for themselves, empty if they cannot.
 	Prober       Prober
@@ -82,7 +82,7 @@ func NewCore(c Config) *Core {
 	return core
 }
 
-// SetConcurrency changes how many spawns may be in flight.
+// SetConcurrency changes how many stubs may be on their way to their gates.
 func (c *Core) SetConcurrency(n int) { c.parks.limit = max(1, n) }
 
 // State is the state the core is at. The caller must be the core's goroutine.
@@ -128,14 +128,23 @@ func (c *Core) step(in policy.Input) error {
 		}
 	}
 	c.observe(in)
+	// What only tidies up waits until what somebody waits for is under way.
+	tidying := func(e policy.Effect) bool { _, ok := e.(policy.Forget); return ok }
 	for _, e := range tx.Effects {
-		c.effect(e)
+		if !tidying(e) {
+			c.effect(e)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(tx.Touched)) {
 		c.refresh(name)
 	}
 	c.startParked()
 	c.release()
+	for _, e := range tx.Effects {
+		if tidying(e) {
+			c.effect(e)
+		}
+	}
 	return nil
 }
 

@@ -82,6 +82,7 @@ func engineMain(safe bool) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
+	keeper.Prefer()
 	go keeper.Prewarm(engineThreads)
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	e.tidy.rest = e.rest
@@ -120,7 +121,7 @@ func (e *engine) run(safe bool) error {
 		Core: executor.Config{
 			State: was.state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
-			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: was.poisoned,
+			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: executor.Window(e.set.Start.Concurrency), Poisoned: was.poisoned,
 			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()), NodeID: e.identity.NodeID,
 		},
 		Host: e.client, Log: e.log,

@@ -56,7 +56,7 @@ func (k *keeper) helpersInit() {
 		name: "engine", args: k.cfg.EngineArgs, pidfd: -1, socket: -1, obey: k.obey, started: k.table,
 		pass: func() []int { return []int{k.listener, k.memory, k.notify, k.heirs, k.args} },
 		ended: func() {
-			k.out.engine, k.out.words = false, nil
+			k.out.engine, k.out.words, k.out.late = false, nil, nil
 			k.probesEnd()
 		},
 	}

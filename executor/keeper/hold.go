@@ -35,16 +35,22 @@ func (h *holdings) of(instance string) *holding {
 	return x
 }
 
-// take keeps a descriptor.
-func (h *holdings) take(m *wire.Hold, fd int) {
+// take keeps descriptors.
+func (h *holdings) take(m *wire.Hold, fds []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x := h.of(m.Instance)
-	at := &x.fds[m.Held-wire.HeldProcess]
-	closeAll(at)
-	*at, x.merged, x.data = fd, m.Merged, m.Settings
-	if h.gone {
+	x.merged, x.data = m.Merged, m.Settings
+	for i := range x.fds {
+		if m.Held&(wire.HeldProcess<<i) == 0 {
+			continue
+		}
+		at := &x.fds[i]
 		closeAll(at)
+		*at, fds = fds[0], fds[1:]
+		if h.gone {
+			closeAll(at)
+		}
 	}
 }
 

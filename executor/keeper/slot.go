@@ -275,7 +275,7 @@ func (k *keeper) release(s *slot) {
 func (k *keeper) remove(s *slot) {
 	s.gone = true
 	if s.Forgotten {
-		k.out.say(&wire.Released{Instance: s.Instance})
+		k.out.sayLate(&wire.Released{Instance: s.Instance})
 	}
 	if k.slots[s.Instance] == s {
 		delete(k.slots, s.Instance)

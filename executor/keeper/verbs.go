@@ -134,7 +134,8 @@ func (k *keeper) spawn(s *slot, o order, capture, merged, big bool) {
 	closeAll(&o.launch, &write[0], &write[1], &said[1])
 }
 
-// outputs makes the pipes of stdout and stderr: read ends, then write ends.
+// outputs makes the pipes of stdout and stderr: read ends, then write ends. All
+// are non-blocking; the stub opens its ends anew for the service, which blocks.
 func (k *keeper) outputs(merged, big bool) (read, write [2]int, f wire.Failure) {
 	read, write = [2]int{-1, -1}, [2]int{-1, -1}
 	for i := range read {
@@ -194,6 +195,7 @@ func (k *keeper) open(s *slot) {
 		k.attach(s)
 		_, _ = unix.Write(s.gate, []byte{1}) // EPIPE: the stub is dead, and its exit tells
 		closeAll(&s.gate)
+		return // what comes of it is told; that it was opened the engine knows
 	}
 	k.changed(s)
 }

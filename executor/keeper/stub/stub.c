@@ -28,7 +28,8 @@ typedef unsigned long u64;
 enum {
 	sys_read = 0, sys_write = 1, sys_fstat = 5, sys_mmap = 9, sys_rt_sigaction = 13, sys_rt_sigprocmask = 14,
 	sys_execve = 59, sys_fcntl = 72, sys_chdir = 80, sys_umask = 95, sys_setsid = 112, sys_setgroups = 116,
-	sys_setresuid = 117, sys_setresgid = 119, sys_setpriority = 141, sys_sched_setscheduler = 144, sys_prctl = 157,
+	sys_setresuid = 117, sys_setresgid = 119, sys_setpriority = 141, sys_sched_setscheduler = 144,
+	sys_sched_getscheduler = 145, sys_prctl = 157,
 	sys_exit_group = 231, sys_openat = 257, sys_dup3 = 292, sys_prlimit64 = 302,
 };
 
@@ -49,7 +50,7 @@ enum { stat_words = 18, stat_size = 6 };
 #elif defined(__aarch64__)
 enum {
 	sys_fcntl = 25, sys_dup3 = 24, sys_chdir = 49, sys_openat = 56, sys_read = 63, sys_write = 64, sys_fstat = 80,
-	sys_exit_group = 94, sys_sched_setscheduler = 119, sys_rt_sigaction = 134, sys_rt_sigprocmask = 135,
+	sys_exit_group = 94, sys_sched_setscheduler = 119, sys_sched_getscheduler = 120, sys_rt_sigaction = 134, sys_rt_sigprocmask = 135,
 	sys_setpriority = 140, sys_setresuid = 147, sys_setresgid = 149, sys_setsid = 157, sys_setgroups = 159,
 	sys_umask = 166, sys_prctl = 167, sys_execve = 221, sys_mmap = 222, sys_prlimit64 = 261,
 };
@@ -230,6 +231,15 @@ static void gate(struct ends e) {
 	if (n != 1)
 		quit(0);
 	say(e.status, "X", 1);
+	// Until here the stub goes before busy programs, if the keeper does; what it
+	// executes must never. SCHED_OTHER, and of the others SCHED_FIFO and SCHED_RR.
+	int priority = 0;
+	n = call(sys_sched_setscheduler, 0, 0, &priority, 0);
+	if (n < 0) {
+		long policy = call(sys_sched_getscheduler, 0, 0, 0, 0) & 0xff;
+		if (policy == 1 || policy == 2)
+			fail_on(e.status, step_session, n, 1);
+	}
 }
 
 // execute tries the candidates as execvp(3) does: a missing one is passed over,
@@ -273,8 +283,6 @@ void __attribute__((noreturn, used)) run(void) {
 	if (e < 0)
 		fail(step_session, e, 0);
 	signals();
-	int priority = 0;
-	call(sys_sched_setscheduler, 0, 0, &priority, 0); // SCHED_OTHER: the keeper may be more
 	if (l->flags & flag_nice)
 		call(sys_setpriority, 0, 0, l->nice, 0);
 	if (l->flags & flag_oom)
