@@ -39,7 +39,7 @@ func (l *runLog) beginOrGrow(base Base, recs []rawRecord) error {
 		return errors.Join(err, e)
 	}
 	larger.hand, larger.deaths = l.hand, l.deaths
-	if e := larger.writeInHand(); e != nil {
+	if e := errors.Join(larger.reserveAll(), larger.writeInHand()); e != nil {
 		return errors.Join(e, larger.close())
 	}
 	_ = l.f.Close()

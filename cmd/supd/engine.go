@@ -69,6 +69,10 @@ type engine struct {
 // a collection under way.
 const engineThreads = 20
 
+// prewarmAfter is when engine and logger make the threads that they may need one
+// day: not while services are being started, which want the processor.
+const prewarmAfter = 250 * time.Millisecond
+
 func engineMain(safe bool) int {
 	a, err := helperArgs(keeper.ArgsFD)
 	if err != nil {
@@ -79,7 +83,7 @@ func engineMain(safe bool) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
-	go keeper.Prewarm(engineThreads)
+	time.AfterFunc(prewarmAfter, func() { keeper.Prewarm(engineThreads) })
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	e.tidy.rest = e.rest
 	err = e.run(safe)

@@ -63,6 +63,7 @@ const (
 	maxLoggerEvents = 256
 	maxHostSignals  = 16
 	prewarmThreads  = 30
+	prewarmAfter    = 100 * time.Millisecond // the engine, whom services wait for, starts first
 	treeWorkers     = 4
 	finishLimit     = 5 * time.Second // unless Config says otherwise
 	quitLimit       = 5 * time.Second
@@ -154,7 +155,6 @@ func (k *keeper) start() error {
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	k.info.Features |= urgent()
 	k.oom = protect()
-	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if estate.Keeper != nil {
 		k.umask = estate.Keeper.Umask // that of the person who started the first one
@@ -184,6 +184,7 @@ func (k *keeper) start() error {
 	k.hostSignalsStart()
 	k.helperStart(&k.engine)
 	k.helperStart(&k.logger)
+	k.after(prewarmAfter, func() { go Prewarm(prewarmThreads) })
 	if k.cfg.Born {
 		return k.poller.watch(k.heirs, unix.EPOLLIN, func(uint32) { k.heirsReady() })
 	}
