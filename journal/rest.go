@@ -46,7 +46,9 @@ func (j *Journal) Rest() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), restWait)
 	defer cancel()
-	_ = j.server.guard.do(ctx, j.server.rest)
+	if s, err := j.server(); err == nil {
+		_ = s.guard.do(ctx, s.rest)
+	}
 }
 
 // rest expires the cache of the block that is written to. The server has no

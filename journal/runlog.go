@@ -95,13 +95,17 @@ func (l *runLog) fill(base Base, durable Link, recs []rawRecord) error {
 	if err != nil {
 		return err
 	}
-	// Space is taken now, so that no later append can fail for want of it.
-	reserve := func(size int64) error { return unix.Fallocate(int(l.f.Fd()), 0, 0, size) }
-	if l.sparse {
-		reserve = l.f.Truncate
+	if err := l.f.Truncate(regionStart + 2*l.region); err != nil {
+		return fmt.Errorf("cannot make room for %d bytes: %w", regionStart+2*l.region, err)
 	}
-	if err := reserve(regionStart + 2*l.region); err != nil {
-		return fmt.Errorf("cannot reserve %d bytes: %w", regionStart+2*l.region, err)
+	// Space is taken now, so that no later append can fail for want of it: that
+	// of the region which is written first. That of the other one is taken when
+	// services are already being started (reserveAll).
+	if err := l.reserve(0, regionStart); err != nil {
+		return err
+	}
+	if err := l.reserve(l.offset(l.gen+1), l.region); err != nil {
+		return err
 	}
 	if err := l.setDurable(durable); err != nil {
 		return err
@@ -111,6 +115,37 @@ func (l *runLog) fill(base Base, durable Link, recs []rawRecord) error {
 	}
 	_, err = l.w.WriteAt(head, 0)
 	return err
+}
+
+// reserve takes space from off on, which costs some milliseconds for a region.
+func (l *runLog) reserve(off, n int64) error {
+	if l.sparse {
+		return nil
+	}
+	if err := unix.Fallocate(int(l.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n); err != nil {
+		return fmt.Errorf("cannot reserve %d bytes: %w", n, err)
+	}
+	return nil
+}
+
+// reserveStep is how much space is taken while appends wait: about 0.2 ms.
+const reserveStep = 512 << 10
+
+// reserveAll takes the space of both regions, a little at a time. What has space
+// already, taken by this process or an earlier one, keeps it.
+func (l *runLog) reserveAll() error {
+	for off := int64(regionStart); ; off += reserveStep {
+		l.mu.Lock()
+		left := regionStart + 2*l.region - off
+		var err error
+		if left > 0 {
+			err = l.reserve(off, min(left, reserveStep))
+		}
+		l.mu.Unlock()
+		if left <= 0 || err != nil {
+			return err
+		}
+	}
 }
 
 // regionFor is the region size for a configured size and a base: a state that

@@ -69,7 +69,7 @@ func (l *runLog) become(region int64, base Base, recs []rawRecord) error {
 		return fmt.Errorf("%w, and there is no memory for a larger one: %w", ErrRunLogFull, err)
 	}
 	larger.hand, larger.deaths = l.hand, l.deaths
-	if err := larger.writeInHand(); err != nil {
+	if err := errors.Join(larger.reserveAll(), larger.writeInHand()); err != nil {
 		return errors.Join(err, larger.close())
 	}
 	_ = l.f.Close()

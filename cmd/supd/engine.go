@@ -72,6 +72,10 @@ type engine struct {
 // a collection under way.
 const engineThreads = 20
 
+// prewarmAfter is when engine and logger make the threads that they may need one
+// day: not while services are being started, which want the processor.
+const prewarmAfter = 250 * time.Millisecond
+
 func engineMain(safe bool) int {
 	a, err := helperArgs(keeper.ArgsFD)
 	if err != nil {
@@ -83,7 +87,7 @@ func engineMain(safe bool) int {
 	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
 	keeper.Prefer()
-	go keeper.Prewarm(engineThreads)
+	time.AfterFunc(prewarmAfter, func() { keeper.Prewarm(engineThreads) })
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	e.tidy.rest = e.rest
 	err = e.run(safe)

@@ -48,7 +48,7 @@ func loggerMain() int {
 const loggerThreads = 10
 
 func runLogger(a keeperArgs, log *slog.Logger) error {
-	go keeper.Prewarm(loggerThreads)
+	time.AfterFunc(prewarmAfter, func() { keeper.Prewarm(loggerThreads) })
 	conn, err := wire.NewLoggerConn(wire.LoggerFD)
 	if err != nil {
 		return err

@@ -65,6 +65,7 @@ const (
 	maxLoggerEvents = 256
 	maxHostSignals  = 16
 	prewarmThreads  = 30
+	prewarmAfter    = 100 * time.Millisecond // the engine, whom services wait for, starts first
 	treeWorkers     = 4
 	spawners        = 2               // more at a time only make each slower
 	processors      = 4 + spawners    // of the runtime: loop, reaper, spawners, and two for the rest
@@ -162,7 +163,6 @@ func (k *keeper) start() error {
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	k.info.Features |= urgent()
 	k.oom = protect()
-	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if estate.Keeper != nil {
 		k.umask = estate.Keeper.Umask // that of the person who started the first one
@@ -200,6 +200,7 @@ func (k *keeper) start() error {
 	k.hostSignalsStart()
 	k.helperStart(&k.engine)
 	k.helperStart(&k.logger)
+	k.after(prewarmAfter, func() { go Prewarm(prewarmThreads) })
 	if k.cfg.Born {
 		return k.poller.watch(k.heirs, unix.EPOLLIN, func(uint32) { k.heirsReady() })
 	}
