@@ -124,7 +124,8 @@ func (s *simulation) end() {
 		running := s.w.Running(name)
 		if v.Want == event.Up && (v.Phase != event.PhaseRunning || len(running) != 1 || running[0] != v.Instance.ID) ||
 			v.Want == event.Down && (!v.Settled() || len(running) > 0) {
-			s.fatalf("%s is wanted %s and %s; %v run", name, v.Want, v.Phase, running)
+			wait, ok := policy.Wait(s.core.State(), v, s.w.Now)
+			s.fatalf("%s is wanted %s and %s; %v run; it waits for %v until %v (next start %+v, due in %v %v)", name, v.Want, v.Phase, running, v.Waiting, s.w.Now.Mono, v.NextStart, wait, ok)
 		}
 	}
 }
@@ -215,11 +216,11 @@ func (s *simulation) disaster(n int) {
 		s.newKeeper()
 		s.boot()
 	case n < 94:
-		s.lose(s.stored, "the run log is lost")
+		s.lose(s.publisherAt(), "the run log is lost")
 		s.broken = true
 		s.boot()
 	case n < 95:
-		s.lose(s.durable+event.Seq(s.chance.IntN(int(s.stored-s.durable)+1)), "reboot")
+		s.lose(s.publisherAt(), "reboot")
 		s.w.Reboot()
 		s.broken, s.forked = false, false
 		s.boot()
@@ -255,6 +256,21 @@ func (s *simulation) inDoubt(last event.Seq) (stored, durable event.Seq) {
 	}
 	s.saw("a publish acknowledged")
 	return last, last
+}
+
+// publisherAt says how many records JOURNAL has when the others are lost: the
+// publisher may be anywhere, and plain publishes cut a batch in two.
+func (s *simulation) publisherAt() event.Seq {
+	last := s.stored
+	if !s.stuck() {
+		last = event.Seq(len(s.records))
+	}
+	cuts := slices.DeleteFunc(slices.Clone(s.inside), func(seq event.Seq) bool { return seq < s.durable || seq > last })
+	if len(cuts) > 0 && s.one(2) {
+		s.saw("a batch is cut in two")
+		return cuts[s.chance.IntN(len(cuts))]
+	}
+	return s.durable + event.Seq(s.chance.IntN(int(last-s.durable)+1))
 }
 
 // lose keeps the first records only. What was called durable must be among

@@ -126,6 +126,8 @@ func (tx *Tx) settle(in Settle) {
 	for _, h := range in.Hooks {
 		tx.hookEnded(h)
 	}
+	tx.resumeDefinitions()
+	tx.resumeTrees()
 	found := map[string]Found{}
 	for _, f := range in.Found {
 		found[f.Instance] = f

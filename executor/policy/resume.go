@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 
 	"supd/journal/event"
@@ -51,5 +52,35 @@ func (tx *Tx) resumeService(v *projector.Service) {
 		tx.reschedule(v, "", event.Exit{}, v.Failure, false)
 	case v.LastExit != nil:
 		tx.rest(v)
+	}
+}
+
+// resumeTrees decides what becomes of leftovers where a batch was cut off behind
+// the exit of their main process: nothing may start beside them (P1).
+func (tx *Tx) resumeTrees() {
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		v := tx.State.Services[name]
+		x := v.LastExit
+		if x == nil || !x.Left {
+			continue
+		}
+		swept := event.InstanceSweptData{Instance: x.Instance, Method: projector.MethodLeft, Killed: []event.Process{}}
+		if x.Boot != tx.Now.Boot {
+			swept.Method = "reboot"
+		} else if !tx.mayLeave(v) {
+			tx.endTree(v, &projector.Instance{ID: x.Instance, Boot: x.Boot})
+			continue
+		}
+		tx.emit(name, x.Record, swept)
+	}
+}
+
+// resumeDefinitions gives those their first want that were defined by a batch
+// that was cut off behind that.
+func (tx *Tx) resumeDefinitions() {
+	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
+		if v := tx.State.Services[name]; v.FirstWant && !v.Removed {
+			tx.raise(v, event.ReasonAutostart, self, "")
+		}
 	}
 }
