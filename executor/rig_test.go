@@ -411,7 +411,16 @@ func (r *rig) late() {
 func (r *rig) finish() {
 	s := r.core.State()
 	if len(r.commands) > 0 || len(s.Commands) > 0 {
-		r.fatalf("P2: no end: %v, %s", slices.Sorted(maps.Keys(r.commands)), s.Canonical())
+		open := ""
+		for _, c := range s.Commands {
+			open += fmt.Sprintf("; %s %s of %v has results %v", c.ID, c.Verb, c.Targets, c.Results)
+			for _, name := range c.Targets {
+				if v := s.Services[name]; v != nil && c.Results[name].Outcome == "" {
+					open += fmt.Sprintf(", and %s is %s, wanted %s, instance %+v, tree %+v, hook %+v, waiting %+v", name, v.Phase, v.Want, v.Instance, v.Tree, v.Hook, v.Waiting)
+				}
+			}
+		}
+		r.fatalf("P2: no end: %v%s", slices.Sorted(maps.Keys(r.commands)), open)
 	}
 	r.witness.finish()
 	for id, o := range r.outcomes {

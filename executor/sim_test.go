@@ -188,7 +188,7 @@ func (s *simulation) step() {
 		name := s.service()
 		s.note("end the stub of %s: %v", name, s.w.EndStub(name))
 	case n < 86:
-		if s.hang = !s.hang; s.hang && s.one(2) {
+		if s.hang = !s.hang; s.hang && !s.forked && s.one(2) {
 			s.saw("a late commit")
 			s.stored = event.Seq(len(s.records)) // it gets there, and nobody is told
 		}

@@ -88,9 +88,7 @@ func (tx *Tx) started(in Started) {
 	}
 	if !same {
 		for _, c := range tx.openCommands() {
-			// A shutdown was cut short, and this supd goes on. Of an apply without
-			// targets power failed between its first record and its end.
-			if c.Verb == event.VerbShutdown || c.Configures() && len(c.Targets) == 0 {
+			if c.Verb == event.VerbShutdown { // it was cut short, and this supd goes on
 				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 			}
 		}

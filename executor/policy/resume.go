@@ -10,9 +10,14 @@ import (
 
 // resume goes on with a command whose first records are all that is left of the
 // decision to carry it out: power failed between them and the rest. Where a want
-// says already what the command wants, nothing is missing (row 11). Commands
-// that bring a configuration go on with the next one that is applied.
+// says already what the command wants, nothing is missing (row 11). One that
+// brings a configuration is in doubt where that is not applied as a whole: it was
+// not kept, and whoever applies it again completes it.
 func (tx *Tx) resume(c *projector.Command) {
+	if c.Configures() && tx.cutOff(c) {
+		tx.endCommand(c, event.Result{Outcome: event.InDoubt})
+		return
+	}
 	for _, name := range slices.Clone(c.Targets) {
 		v := tx.State.Services[name]
 		if v == nil || !slices.Contains(v.Pending, c.ID) {
@@ -23,10 +28,24 @@ func (tx *Tx) resume(c *projector.Command) {
 			tx.raise(v, event.ReasonCommand, c.Actor, c.Record)
 		case c.Verb == event.VerbStop && (v.Want == event.Up || v.Remains()):
 			tx.lower(v, event.ReasonCommand, c.Actor, c.Record)
+		case c.Verb == event.VerbStop && v.Settled(): // the boot took what remained up
+			tx.emitAs(c.Actor, v.Name, c.Record, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonCommand})
 		case c.Verb == event.VerbRestart && !c.Rolling() && tx.untouched(v, c):
 			tx.restart(v, c.Actor, c.Record)
+		case c.Configures() && v.Want == event.Up && v.Instance != nil && v.Run <= c.After[name]:
+			tx.stop(v, event.ReasonConfig, c.Record)
 		}
 	}
+}
+
+// cutOff tells that a configuration was not applied as a whole: some target of
+// its command has no result and waits for nothing.
+func (tx *Tx) cutOff(c *projector.Command) bool {
+	return len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, func(name string) bool {
+		v := tx.State.Services[name]
+		_, done := c.Results[name]
+		return !done && (v == nil || !slices.Contains(v.Pending, c.ID))
+	})
 }
 
 // untouched tells that nothing was done yet for a restart of a service.
