@@ -432,6 +432,27 @@ func (r *rig) finish() {
 	}
 }
 
+// lose keeps the first records only. What was called durable must be among
+// them (P3); clients of whom nothing is known any more have gone.
+func (r *rig) lose(kept event.Seq) {
+	r.cut(kept)
+	r.w.Unsay() // what is lost may be named again
+	r.witness.doubt()
+	r.witness.again(r.records)
+	for _, id := range slices.Sorted(maps.Keys(r.outcomes)) {
+		if o := r.outcomes[id]; o.durable || int(o.seq) <= len(r.records) {
+			r.kept(id, o)
+		} else {
+			delete(r.outcomes, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.commands)) {
+		if _, known := r.witness.accepted[id]; !known {
+			delete(r.commands, id)
+		}
+	}
+}
+
 // kept: what a client was told is still in the journal (P3).
 func (r *rig) kept(id string, o outcome) {
 	if o.seq > 0 && (int(o.seq) > len(r.records) || r.records[o.seq-1].Hash != o.hash) {

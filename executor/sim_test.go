@@ -273,29 +273,13 @@ func (s *simulation) publisherAt() event.Seq {
 	return s.durable + event.Seq(s.chance.IntN(int(last-s.durable)+1))
 }
 
-// lose keeps the first records only. What was called durable must be among
-// them (P3); clients of whom nothing is known any more have gone.
+// lose keeps the first records only.
 func (s *simulation) lose(kept event.Seq, why string) {
 	s.did(why, ": %d of %d records stay, %d are durable", kept, len(s.records), s.durable)
 	if int(kept) < len(s.records) {
 		s.saw("%s with records", why)
 	}
-	s.cut(kept)
-	s.w.Unsay() // what is lost may be named again
-	s.witness.doubt()
-	s.witness.again(s.records)
-	for _, id := range slices.Sorted(maps.Keys(s.outcomes)) {
-		if o := s.outcomes[id]; o.durable || int(o.seq) <= len(s.records) {
-			s.rig.kept(id, o)
-		} else {
-			delete(s.outcomes, id)
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(s.commands)) {
-		if _, known := s.witness.accepted[id]; !known {
-			delete(s.commands, id)
-		}
-	}
+	s.rig.lose(kept)
 }
 
 // shuffle has the keeper tell what it has to in another order between

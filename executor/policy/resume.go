@@ -14,7 +14,10 @@ import (
 // brings a configuration is in doubt where that is not applied as a whole: it was
 // not kept, and whoever applies it again completes it.
 func (tx *Tx) resume(c *projector.Command) {
-	if c.Configures() && tx.cutOff(c) {
+	switch {
+	case c.Verb == event.VerbShutdown && tx.State.Supd.Stopping == nil:
+		tx.shutdown(c.Record, shutdownOf(c.Args))
+	case c.Configures() && tx.cutOff(c):
 		tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 		return
 	}
@@ -26,10 +29,10 @@ func (tx *Tx) resume(c *projector.Command) {
 		switch {
 		case c.Verb == event.VerbStart && v.Want == event.Down:
 			tx.raise(v, event.ReasonCommand, c.Actor, c.Record)
-		case c.Verb == event.VerbStop && (v.Want == event.Up || v.Remains()):
-			tx.lower(v, event.ReasonCommand, c.Actor, c.Record)
-		case c.Verb == event.VerbStop && v.Settled(): // the boot took what remained up
+		case c.Verb == event.VerbStop && v.Settled() && !v.Remains(): // the boot took what remained up
 			tx.emitAs(c.Actor, v.Name, c.Record, event.ServiceWantedData{Want: event.Down, Reason: event.ReasonCommand})
+		case c.Verb == event.VerbStop:
+			tx.lower(v, event.ReasonCommand, c.Actor, c.Record)
 		case c.Verb == event.VerbRestart && !c.Rolling() && tx.untouched(v, c):
 			tx.restart(v, c.Actor, c.Record)
 		case c.Configures() && v.Want == event.Up && v.Instance != nil && v.Run <= c.After[name]:
@@ -58,8 +61,12 @@ func (tx *Tx) untouched(v *projector.Service, c *projector.Command) bool {
 
 // resumeService goes on where a batch about a service was cut off: its end is
 // recorded, and what follows from that is not. No state that was written whole
-// wants a service up that has ended or was given up.
+// wants a service up that has ended or was given up, or one down that is about to
+// start again.
 func (tx *Tx) resumeService(v *projector.Service) {
+	if v.Want == event.Down && v.Phase == event.PhaseBackoff {
+		tx.emit(v.Name, v.WantRecord, event.RestartCancelledData{By: v.WantReason})
+	}
 	if v.Want != event.Up || v.Removed || v.Busy() {
 		return
 	}
