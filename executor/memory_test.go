@@ -60,6 +60,15 @@ func (m *memory) lost(seq event.Seq) bool {
 	return slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool { return g.First <= seq && seq <= g.Last })
 }
 
+// gone tells that a record is in no JOURNAL, and what came of it in no base:
+// JOURNAL was cut between the gap and the base that follows it.
+func (m *memory) gone(seq event.Seq) bool {
+	return slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool {
+		based := int(g.Last)+1 < len(m.records) && m.records[g.Last+1].Record.Kind == event.StateBase
+		return g.First <= seq && seq <= g.Last && !based
+	})
+}
+
 // cut loses all records behind the first so many; the run log is gone.
 func (m *memory) cut(kept event.Seq) {
 	inGap := func(g event.JournalGapData) bool { return g.First <= kept && kept <= g.Last }
@@ -82,7 +91,7 @@ func (m *memory) fold() (*projector.State, error) {
 	}
 	if m.direct {
 		for _, e := range slices.Backward(m.records) {
-			if e.Record.Kind == event.StateBase {
+			if e.Record.Kind == event.StateBase && !m.lost(e.Record.Seq) {
 				s, err := projector.FromBase([]event.Encoded{e})
 				return s, m.foldOn(s, err, e.Record.Seq, true)
 			}
@@ -144,10 +153,8 @@ func (m *memory) replay(live *projector.State) {
 			compare(s, err, e.Record.Seq)
 		}
 	}
-	for _, g := range m.missing {
-		if int(g.Last)+1 >= len(m.records) || m.records[g.Last+1].Record.Kind != event.StateBase {
-			return // JOURNAL was cut between a gap and its base: what went with the gap is not in the state
-		}
+	if slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool { return m.gone(g.First) }) {
+		return
 	}
 	gaps := m.missing
 	m.missing = nil

@@ -438,9 +438,9 @@ func (r *rig) lose(kept event.Seq) {
 	r.cut(kept)
 	r.w.Unsay() // what is lost may be named again
 	r.witness.doubt()
-	r.witness.again(r.records)
+	r.witness.again(slices.DeleteFunc(slices.Clone(r.records), func(e event.Encoded) bool { return r.gone(e.Record.Seq) }))
 	for _, id := range slices.Sorted(maps.Keys(r.outcomes)) {
-		if o := r.outcomes[id]; o.durable || int(o.seq) <= len(r.records) {
+		if o := r.outcomes[id]; o.durable || int(o.seq) <= len(r.records) && !r.gone(o.seq) {
 			r.kept(id, o)
 		} else {
 			delete(r.outcomes, id)
