@@ -411,7 +411,16 @@ func (r *rig) late() {
 func (r *rig) finish() {
 	s := r.core.State()
 	if len(r.commands) > 0 || len(s.Commands) > 0 {
-		r.fatalf("P2: no end: %v, %s", slices.Sorted(maps.Keys(r.commands)), s.Canonical())
+		open := ""
+		for _, c := range s.Commands {
+			open += fmt.Sprintf("; %s %s of %v has results %v", c.ID, c.Verb, c.Targets, c.Results)
+			for _, name := range c.Targets {
+				if v := s.Services[name]; v != nil && c.Results[name].Outcome == "" {
+					open += fmt.Sprintf(", and %s is %s, wanted %s, instance %+v, tree %+v, hook %+v, waiting %+v", name, v.Phase, v.Want, v.Instance, v.Tree, v.Hook, v.Waiting)
+				}
+			}
+		}
+		r.fatalf("P2: no end: %v%s", slices.Sorted(maps.Keys(r.commands)), open)
 	}
 	r.witness.finish()
 	for id, o := range r.outcomes {
@@ -420,6 +429,27 @@ func (r *rig) finish() {
 	r.replay(s)
 	if r.maxParks > 2 {
 		r.fatalf("P9: %d stubs were parked at once", r.maxParks)
+	}
+}
+
+// lose keeps the first records only. What was called durable must be among
+// them (P3); clients of whom nothing is known any more have gone.
+func (r *rig) lose(kept event.Seq) {
+	r.cut(kept)
+	r.w.Unsay() // what is lost may be named again
+	r.witness.doubt()
+	r.witness.again(slices.DeleteFunc(slices.Clone(r.records), func(e event.Encoded) bool { return r.gone(e.Record.Seq) }))
+	for _, id := range slices.Sorted(maps.Keys(r.outcomes)) {
+		if o := r.outcomes[id]; o.durable || int(o.seq) <= len(r.records) && !r.gone(o.seq) {
+			r.kept(id, o)
+		} else {
+			delete(r.outcomes, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.commands)) {
+		if _, known := r.witness.accepted[id]; !known {
+			delete(r.commands, id)
+		}
 	}
 }
 
@@ -451,39 +481,43 @@ func (k rigKeeper) once(key string) {
 	k.asked[key] = true
 }
 
-// authorised finds the newest record that allows an act, and holds the act
+// authorised finds a record that allows an act, newest first, and holds the act
 // against R1: durable, or kept for 20 ms, or in a degraded time.
 func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool) {
+	newest := event.Seq(0)
 	for _, e := range slices.Backward(k.records) {
 		if !allows(e.Record.Data) {
 			continue
 		}
+		newest = max(newest, e.Record.Seq)
 		waited := k.w.Now.Mono-e.Record.Mono >= int64(ActGrace)
-		if e.Record.Seq > k.durable && !waited && !k.core.late() {
-			k.fatalf("R1: %s %s before record %d was durable or 20 ms old", act, instance, e.Record.Seq)
+		if e.Record.Seq <= k.durable || waited || k.core.late() {
+			return
 		}
-		return
+	}
+	if newest > 0 {
+		k.fatalf("R1: %s %s before record %d was durable or 20 ms old", act, instance, newest)
 	}
 	k.fatalf("R3: %s %s without a record", act, instance)
 }
 
-// allowsSignal tells whether a record is the one that has an operation sent: a
-// signal may still be held when a later stop of the same instance is recorded.
-func allowsSignal(d event.Data, instance, operation string) bool {
-	switch d := d.(type) {
-	case event.InstanceStoppingData:
-		if d.Instance != instance {
-			return false
+// signaling tells which records have an operation sent. A stop may be recorded
+// again, and its signal may be held when the main process ends: what the tree is
+// sent follows from what comes after that.
+func signaling(instance, operation string) func(event.Data) bool {
+	ended := false
+	return func(d event.Data) bool {
+		switch d := d.(type) {
+		case event.InstanceExitedData:
+			ended = ended || d.Instance == instance && operation == projector.TreeOperation(instance)
+		case event.InstanceStoppingData:
+			whole := operation == projector.KillOperation(instance) || operation == projector.TreeOperation(instance)
+			return d.Instance == instance && !ended && (whole || operation == projector.StopOperation(instance, d.Signal))
+		case event.CommandAcceptedData:
+			return operation == projector.SignalOperation(d.Command)
 		}
-		switch operation {
-		case projector.KillOperation(instance), projector.TreeOperation(instance):
-			return true
-		}
-		return operation == projector.StopOperation(instance, d.Signal)
-	case event.CommandAcceptedData:
-		return operation == projector.SignalOperation(d.Command)
+		return false
 	}
-	return false
 }
 
 func (k rigKeeper) Park(p keeper.Park) error {
@@ -546,7 +580,7 @@ func (k rigKeeper) Signal(instance, operation string, sig syscall.Signal, scope 
 		stranger = stranger && (v.Instance == nil || v.Instance.ID != instance)
 	}
 	if !stranger {
-		k.authorised("signal", instance, func(d event.Data) bool { return allowsSignal(d, instance, operation) })
+		k.authorised("signal", instance, signaling(instance, operation))
 	}
 	k.once(policy.OperationKey(instance, operation))
 	k.w.Signal(instance, operation, event.SignalName(int(sig)), scope.String())

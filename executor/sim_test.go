@@ -124,7 +124,8 @@ func (s *simulation) end() {
 		running := s.w.Running(name)
 		if v.Want == event.Up && (v.Phase != event.PhaseRunning || len(running) != 1 || running[0] != v.Instance.ID) ||
 			v.Want == event.Down && (!v.Settled() || len(running) > 0) {
-			s.fatalf("%s is wanted %s and %s; %v run", name, v.Want, v.Phase, running)
+			wait, ok := policy.Wait(s.core.State(), v, s.w.Now)
+			s.fatalf("%s is wanted %s and %s; %v run; it waits for %v until %v (next start %+v, due in %v %v)", name, v.Want, v.Phase, running, v.Waiting, s.w.Now.Mono, v.NextStart, wait, ok)
 		}
 	}
 }
@@ -187,7 +188,7 @@ func (s *simulation) step() {
 		name := s.service()
 		s.note("end the stub of %s: %v", name, s.w.EndStub(name))
 	case n < 86:
-		if s.hang = !s.hang; s.hang && s.one(2) {
+		if s.hang = !s.hang; s.hang && !s.forked && s.one(2) {
 			s.saw("a late commit")
 			s.stored = event.Seq(len(s.records)) // it gets there, and nobody is told
 		}
@@ -215,11 +216,11 @@ func (s *simulation) disaster(n int) {
 		s.newKeeper()
 		s.boot()
 	case n < 94:
-		s.lose(s.stored, "the run log is lost")
+		s.lose(s.publisherAt(), "the run log is lost")
 		s.broken = true
 		s.boot()
 	case n < 95:
-		s.lose(s.durable+event.Seq(s.chance.IntN(int(s.stored-s.durable)+1)), "reboot")
+		s.lose(s.publisherAt(), "reboot")
 		s.w.Reboot()
 		s.broken, s.forked = false, false
 		s.boot()
@@ -257,29 +258,28 @@ func (s *simulation) inDoubt(last event.Seq) (stored, durable event.Seq) {
 	return last, last
 }
 
-// lose keeps the first records only. What was called durable must be among
-// them (P3); clients of whom nothing is known any more have gone.
+// publisherAt says how many records JOURNAL has when the others are lost: the
+// publisher may be anywhere, and plain publishes cut a batch in two.
+func (s *simulation) publisherAt() event.Seq {
+	last := s.stored
+	if !s.stuck() {
+		last = event.Seq(len(s.records))
+	}
+	cuts := slices.DeleteFunc(slices.Clone(s.inside), func(seq event.Seq) bool { return seq < s.durable || seq > last })
+	if len(cuts) > 0 && s.one(2) {
+		s.saw("a batch is cut in two")
+		return cuts[s.chance.IntN(len(cuts))]
+	}
+	return s.durable + event.Seq(s.chance.IntN(int(last-s.durable)+1))
+}
+
+// lose keeps the first records only.
 func (s *simulation) lose(kept event.Seq, why string) {
 	s.did(why, ": %d of %d records stay, %d are durable", kept, len(s.records), s.durable)
 	if int(kept) < len(s.records) {
 		s.saw("%s with records", why)
 	}
-	s.cut(kept)
-	s.w.Unsay() // what is lost may be named again
-	s.witness.doubt()
-	s.witness.again(s.records)
-	for _, id := range slices.Sorted(maps.Keys(s.outcomes)) {
-		if o := s.outcomes[id]; o.durable || int(o.seq) <= len(s.records) {
-			s.rig.kept(id, o)
-		} else {
-			delete(s.outcomes, id)
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(s.commands)) {
-		if _, known := s.witness.accepted[id]; !known {
-			delete(s.commands, id)
-		}
-	}
+	s.rig.lose(kept)
 }
 
 // shuffle has the keeper tell what it has to in another order between

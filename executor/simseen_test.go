@@ -107,6 +107,7 @@ no program
 no stub
 nobody gets ready
 nobody there to adopt
+a batch is cut in two
 reboot
 reboot with records
 the engine gets no time

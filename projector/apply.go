@@ -163,7 +163,7 @@ func (s *State) applyDefined(r *event.Record, d event.ServiceDefinedData) {
 	added := v.Removed
 	v.Spec, v.Digest, v.Removed, v.Definition = d.Spec, d.Digest, false, r.Seq
 	s.graph = nil
-	if added {
+	if v.FirstWant = added && d.Spec.Autostart && v.Want == event.Down; added {
 		s.awaitAdded(v)
 	}
 	s.settleTargets(v) // what a reload is refused for may be in the specification

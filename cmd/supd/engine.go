@@ -178,6 +178,9 @@ func (e *engine) configuration(s *projector.State) error {
 // the first of a keeper that no person started, so an edited file never reaches
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	if err := noneMissing(e.args.Places.Runtime); err != nil {
+		return err
+	}
 	e.prober.Listen()
 	r := e.pending
 	e.pending = nil // it may be large

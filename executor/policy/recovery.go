@@ -89,9 +89,7 @@ func (tx *Tx) started(in Started) {
 	}
 	if !same {
 		for _, c := range tx.openCommands() {
-			// A shutdown was cut short, and this supd goes on. Of an apply without
-			// targets power failed between its first record and its end.
-			if c.Verb == event.VerbShutdown || c.Configures() && len(c.Targets) == 0 {
+			if c.Verb == event.VerbShutdown { // it was cut short, and this supd goes on
 				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 			}
 		}
@@ -127,6 +125,8 @@ func (tx *Tx) settle(in Settle) {
 	for _, h := range in.Hooks {
 		tx.hookEnded(h)
 	}
+	tx.resumeDefinitions()
+	tx.resumeTrees()
 	found := map[string]Found{}
 	for _, f := range in.Found {
 		found[f.Instance] = f
