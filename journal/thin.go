@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -42,10 +43,35 @@ func gapOf(recs []event.Encoded, budget int64) event.JournalGapData {
 	}
 	t.count()
 	t.keep(budget)
-	for _, service := range slices.Sorted(maps.Keys(t.loops)) {
-		gap.Loops = append(gap.Loops, *t.loops[service])
-	}
+	t.list()
 	return gap
+}
+
+// Bounds of what is counted by name, so that a gap is never too large for a
+// record (P9): the rest is counted together.
+const (
+	maxLoops  = 1000 // services, those with the most lives
+	maxExits  = 16   // ways to end, of one service
+	loopsRest = ""   // the service of the rest
+	exitsRest = "other"
+)
+
+// list puts the lives that are counted into the gap, by name.
+func (t *thinning) list() {
+	names := slices.SortedFunc(maps.Keys(t.loops), func(a, b string) int {
+		return cmp.Or(cmp.Compare(t.loops[b].Cycles, t.loops[a].Cycles), cmp.Compare(a, b))
+	})
+	if len(names) > maxLoops {
+		for _, service := range names[maxLoops:] {
+			l := *t.loops[service]
+			delete(t.loops, service)
+			l.Service = loopsRest
+			t.add(l)
+		}
+	}
+	for _, service := range slices.Sorted(maps.Keys(t.loops)) {
+		t.gap.Loops = append(t.gap.Loops, *t.loops[service])
+	}
 }
 
 type thinning struct {
@@ -105,8 +131,12 @@ func (t *thinning) add(l event.CrashLoop) {
 	if l.Last.After(sum.Last) {
 		sum.Last = l.Last
 	}
-	for how, n := range l.Exits {
-		sum.Exits[how] += n
+	for _, how := range slices.Sorted(maps.Keys(l.Exits)) {
+		as := how
+		if _, known := sum.Exits[how]; !known && len(sum.Exits) >= maxExits {
+			as = exitsRest
+		}
+		sum.Exits[as] += l.Exits[how]
 	}
 }
 

@@ -164,3 +164,26 @@ func TestThinningIsBounded(t *testing.T) {
 		t.Errorf("%d bytes of %d carried, %d records are gone", size, budget, gone)
 	}
 }
+
+// A gap stays far below the largest record, whatever crashed and however.
+func TestThinningFitsIntoARecord(t *testing.T) {
+	c := newCrashes()
+	var tail []event.Encoded
+	for i := range 1100 {
+		service := fmt.Sprintf("service-with-a-long-name-%d", i)
+		for code := range 17 {
+			tail = append(tail, c.start(service, event.ReasonRestart)...)
+			tail = append(tail, c.end(service, code, false)...)
+		}
+	}
+	gap := journal.GapOf(tail, 2<<20)
+	cycles := 0
+	for _, l := range gap.Loops {
+		cycles += l.Cycles
+	}
+	e, err := event.Encode(event.Record{ID: "id", Kind: event.JournalGap, Seq: gap.Last + 1, Prev: gap.LastHash, Actor: "supd", Data: gap})
+	if err != nil || cycles != 1100*17 || len(gap.Loops) > 1001 {
+		t.Errorf("%d lives by %d names in %d bytes: %v", cycles, len(gap.Loops), len(e.Bytes), err)
+	}
+	t.Logf("%d bytes", len(e.Bytes))
+}

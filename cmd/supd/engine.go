@@ -234,6 +234,13 @@ func (e *engine) serve(l *net.UnixListener) error {
 	}
 	e.bridge = control.NewBridge(control.BridgeConfig{
 		Node: e.args.Node, Access: e.access(), Auth: e.auth, Dial: e.journal.InProcessConn, Denied: e.Denied, Log: e.log,
+		Short: func(err error) {
+			var errno syscall.Errno
+			if errors.As(err, &errno) {
+				e.loop.Short(errno, "control connection: "+err.Error())
+			}
+		},
+		Eased: e.loop.Eased,
 	})
 	e.server, err = control.NewServer(control.ServerConfig{
 		Node: e.args.Node, Conn: e.conn, Bridge: e.bridge, Handler: e, Inbox: e.configs.startup.Journal.Inbox, Log: e.log,

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 			Boot: boot, RuntimeDir: dir, SocketPath: filepath.Join(dir, "supd.sock"), Version: "test",
 			CgroupName: os.Getenv(envName), CgroupRoot: os.Getenv(envRoot),
 			Log:          slog.New(slog.NewTextHandler(os.Stderr, nil)),
-			restartLimit: 10 * time.Millisecond,
+			restartLimit: 10 * time.Millisecond, haltEvery: 100 * time.Millisecond,
 		}))
 	}
 	goleak.VerifyTestMain(m)

@@ -55,6 +55,7 @@ type Config struct {
 	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
+	haltEvery    time.Duration // how often it is looked who is halted; zero is haltLook
 }
 
 // Bounds of what the keeper holds (P9).

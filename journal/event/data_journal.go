@@ -24,7 +24,7 @@ type JournalGapData struct {
 // CrashLoop counts lives of one service's instances: each was an automatic
 // restart and ended unexpectedly.
 type CrashLoop struct {
-	Service string         `json:"service"`
+	Service string         `json:"service"` // empty: all those that are not listed
 	Cycles  int            `json:"cycles"`
 	First   time.Time      `json:"first"` // exit of the first of them
 	Last    time.Time      `json:"last"`
