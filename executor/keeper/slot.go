@@ -155,7 +155,8 @@ func (k *keeper) exited(s *slot, e wire.Exit) {
 		s.Execed = true // the pipe's end may be hidden by a fork under way
 	}
 	s.Exit, s.ExitedAt = e, bootTime()
-	s.OOM = s.limits.Memory != 0 && s.cgroup(0).oom()
+	// Of one that was adopted nobody told this keeper whether it has a limit.
+	s.OOM = (s.limits.Memory != 0 || s.foreign && s.Cgroup != "") && s.cgroup(0).oom()
 	if s.ready >= 0 {
 		k.readyHeard(s) // its last word came before its end
 	}

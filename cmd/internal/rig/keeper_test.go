@@ -163,3 +163,39 @@ func counted(t *testing.T, r *rig.Rig, instance string) account.Lines {
 	}
 	return n
 }
+
+// TestAllKilledUnread: the logger hangs, a service ends twice, and all of supd is
+// killed: of both instances somebody says that output is lost (P3, P4).
+func TestAllKilledUnread(t *testing.T) {
+	rig.ReapActors(t)
+	r := rig.New(t, `
+[supd]
+node = "rig"
+[defaults]
+backoff = { initial = "1ms", max = "1ms", jitter = 0 }
+[service.quick]
+command = ["ACTOR", "-dir", "DIR", "-life", "60ms,61ms", "-exits", "3", "-stdout", "200"]
+autostart = false
+`)
+	r.Run()
+	stop := r.Watch()
+	logger := r.Logger()
+	if err := syscall.Kill(logger, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	r.Supctl("start", "quick", "--no-wait").OK()
+	r.Until("it has ended twice, and waits for its output to be read", func() bool {
+		s := r.Status("quick")
+		return s.Run != nil && *s.Run == 2 && s.LastExit != nil && s.State != event.PhaseRunning && s.State != event.PhaseStarting
+	})
+	r.KillAll()
+	r.Run()
+	r.Supctl("stop", "quick").OK()
+	r.Shutdown()
+	c := newCheck(t, r)
+	c.forgive(true)
+	if len(c.cut) != 4 { // stdout and stderr
+		t.Errorf("P4: output of two instances is lost, said to be lost: %v", c.cut)
+	}
+	c.all(stop)
+}
