@@ -57,7 +57,7 @@
 // counts them into Gap events (P4). The count is kept in a file allocated
 // beforehand, so that it survives the logger (see tally). Other streams go on.
 //
-// A disk that hangs hangs this process only (P5). After 2 s a second goroutine
+// A disk that hangs hangs this process only (P5). After 2 to 4 s a second goroutine
 // reads and counts what services with "drop" write (see standby); with "block"
 // they wait once their pipe is full. One service may wait all the same: the kernel
 // holds the lock of the pipe that it is moving to the hanging disk, if the disk

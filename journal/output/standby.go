@@ -11,7 +11,7 @@ import (
 
 const (
 	// hangAfter is how long the logger may be at work without coming back to its
-	// poll before its disk counts as hanging.
+	// poll before its disk counts as hanging; it may be up to twice as long.
 	hangAfter = 2 * time.Second
 	// standbyEvery is how often pipes are emptied then. A pipe of 64 KiB lets its
 	// service write 3 MB a second in this time, which is enough to live on.
@@ -30,6 +30,9 @@ type standby struct {
 	l     *Logger
 	after time.Duration // hangAfter; tests have less patience
 	timer *time.Timer
+	armed atomic.Bool   // the timer is set
+	seen  uint64        // shift at the last look
+	took  atomic.Int64  // bytes, in the hang that is or was last
 	shift atomic.Uint64 // odd while the logger works; every change is one more
 
 	mu    sync.Mutex // held while pipes are read: their descriptors stay open
@@ -52,15 +55,19 @@ func newStandby(l *Logger) *standby {
 	return s
 }
 
-// work and rest bracket what the logger's goroutine does beside waiting.
+// work and rest bracket what the logger's goroutine does beside waiting. They are
+// called for each batch, so a timer is set only if none is.
 func (s *standby) work() {
 	s.shift.Add(1)
-	s.timer.Reset(s.after)
+	s.arm()
 }
 
-func (s *standby) rest() {
-	s.shift.Add(1)
-	s.timer.Stop()
+func (s *standby) rest() { s.shift.Add(1) }
+
+func (s *standby) arm() {
+	if s.armed.CompareAndSwap(false, true) {
+		s.timer.Reset(s.after)
+	}
 }
 
 func (s *standby) add(p *pipe) {
@@ -75,17 +82,28 @@ func (s *standby) remove(p *pipe) {
 	delete(s.pipes, p)
 }
 
-// run takes over until the logger's goroutine comes back.
+// run looks whether the logger's goroutine still does what it did at the last
+// look, and takes over in that case.
 func (s *standby) run() {
-	shift, began := s.shift.Load(), time.Now()
-	if shift%2 == 0 {
-		return // it came back just now
+	shift := s.shift.Load()
+	if shift%2 == 1 && shift == s.seen {
+		s.takeOver(shift)
 	}
+	s.seen = shift
+	s.armed.Store(false)
+	if s.shift.Load()%2 == 1 {
+		s.arm()
+	}
+}
+
+// takeOver empties pipes until the logger's goroutine comes back.
+func (s *standby) takeOver(shift uint64) {
+	began := time.Now()
 	s.l.emit(KindPressed, "", Pressed{What: "disk", Limit: "the disk of the output does not answer"})
-	var took int64
+	s.took.Store(0)
 	buf, told := make([]byte, 64<<10), began
 	for s.shift.Load() == shift {
-		took += s.round(buf)
+		s.round(buf)
 		if time.Since(told) >= gapEvery {
 			s.tell()
 			told = time.Now()
@@ -94,12 +112,12 @@ func (s *standby) run() {
 	}
 	s.tell()
 	s.l.emit(KindRelieved, "", Relieved{
-		What: "disk", Duration: (s.after + time.Since(began)).Round(time.Millisecond).String(), Refused: took,
+		What: "disk", Duration: (s.after + time.Since(began)).Round(time.Millisecond).String(), Refused: s.took.Load(),
 	})
 }
 
 // round empties the pipes once.
-func (s *standby) round(buf []byte) (took int64) {
+func (s *standby) round(buf []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.pipes {
@@ -107,13 +125,12 @@ func (s *standby) round(buf []byte) (took int64) {
 			continue
 		}
 		if p.turns.TryLock() {
-			took += s.l.setAside(p, p.fd, buf)
+			s.l.setAside(p, p.fd, buf)
 			p.turns.Unlock()
 		} else if s.stuck.CompareAndSwap(false, true) {
 			s.besides(p)
 		}
 	}
-	return took
 }
 
 // tell tells what was taken so far.
@@ -147,8 +164,8 @@ func (s *standby) besides(p *pipe) {
 }
 
 // setAside reads what a pipe holds now, as much as the largest can, and counts it.
-func (l *Logger) setAside(p *pipe, fd int, buf []byte) (took int64) {
-	for took < pipeMax {
+func (l *Logger) setAside(p *pipe, fd int, buf []byte) {
+	for took := 0; took < pipeMax; {
 		n, err := unix.Read(fd, buf)
 		if err == unix.EINTR {
 			continue
@@ -156,7 +173,8 @@ func (l *Logger) setAside(p *pipe, fd int, buf []byte) (took int64) {
 		if err != nil || n <= 0 {
 			break // empty, or ended, which the logger finds out itself
 		}
-		took += int64(n)
+		took += n
+		l.standby.took.Add(int64(n))
 		now := l.wall()
 		p.aside.mu.Lock()
 		if p.aside.gap == nil {
@@ -170,7 +188,6 @@ func (l *Logger) setAside(p *pipe, fd int, buf []byte) (took int64) {
 		p.aside.cut.Store(true)
 		p.aside.mu.Unlock()
 	}
-	return took
 }
 
 // emitAside tells what the standby took from a pipe.

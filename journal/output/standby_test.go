@@ -20,6 +20,7 @@ func TestStandby(t *testing.T) {
 	hang, hung := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var mu sync.Mutex
+	var refused, size int64
 	lost, kinds := map[string]int64{}, map[string]int{}
 	l, err := NewLogger(t.TempDir(), Options{
 		Tally: filepath.Join(t.TempDir(), "tally"),
@@ -27,7 +28,11 @@ func TestStandby(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			kinds[e.Kind]++
+			if r, ok := e.Data.(Relieved); ok {
+				refused += r.Refused
+			}
 			if g, ok := e.Data.(Gap); ok {
+				size += g.Bytes
 				lost[e.Service] += g.Lines
 				if g.Reason != hangReason || g.Bytes == 0 {
 					t.Errorf("%s: %+v", e.Service, g)
@@ -122,6 +127,9 @@ func TestStandby(t *testing.T) {
 		if !bytes.HasSuffix(text, []byte("last of "+service+"\n")) {
 			t.Errorf("%s: what came after the hang is not there", service)
 		}
+	}
+	if size == 0 || refused != size {
+		t.Errorf("%d bytes are told as refused, %d in gaps", refused, size)
 	}
 	if kinds[KindPressed] == 0 || kinds[KindRelieved] != kinds[KindPressed] {
 		t.Errorf("events: %v", kinds)
