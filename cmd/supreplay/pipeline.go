@@ -28,6 +28,9 @@ type depth func(*event.Record) bool
 // headsOnly decodes what the chain itself and the search for a base need.
 func headsOnly(*event.Record) bool { return false }
 
+// heads is the quickest look at all records: without data and hashes.
+var heads = reading{full: headsOnly, passing: true, unhashed: true}
+
 // load finds out about a record what takes time. A record of which less than all
 // is asked for has no Data, and its texts are part of the block that it was read
 // from; so are those of every record that is only passing. The others own theirs.
