@@ -28,7 +28,7 @@ import (
 const exitTail = 3
 
 func main() {
-	debug.SetGCPercent(400) // little is kept and much thrown away while a journal is read
+	debug.SetGCPercent(200) // little is kept and much thrown away while a journal is read
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
