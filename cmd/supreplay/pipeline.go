@@ -18,7 +18,7 @@ import (
 // bounded, whatever the journal's length.
 const (
 	batchSize = 512
-	batches   = 6
+	batches   = 12
 )
 
 // depth says of a record without its data whether a reader needs that too; it
