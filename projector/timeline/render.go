@@ -221,7 +221,10 @@ func exited(d event.InstanceExitedData) string {
 	if d.Expected {
 		text += ", expected"
 	}
-	text += ", up " + span(d.Uptime) + ", cpu " + span(d.CPU) + ", " + size(d.MaxRSS)
+	text += ", up " + span(d.Uptime) + ", cpu " + span(d.CPU)
+	if d.MaxRSS > 0 {
+		text += ", " + size(d.MaxRSS)
+	}
 	if d.Background {
 		text += "; did it go into the background? It must run in the foreground"
 	}
