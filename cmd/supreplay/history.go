@@ -1,10 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
+	"strings"
 
 	"supd/journal/blocks"
 	"supd/journal/event"
@@ -59,12 +60,13 @@ type reading struct {
 func (s *source) history(how reading) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
 		c := chain{src: s, yield: yield, how: how}
-		steps := loaded(s.reader.Records(how.from), func(st *step) {
+		entries, back := s.entries(&how)
+		steps := loaded(entries, func(st *step) {
 			st.load(&how)
 			if how.work != nil && st.bad == nil {
 				how.work(st)
 			}
-		})
+		}, back)
 		for st := range steps {
 			var d *blocks.Damage
 			switch {
@@ -81,6 +83,17 @@ func (s *source) history(how reading) iter.Seq[*step] {
 		}
 		c.finish()
 	}
+}
+
+// entries are what is to be read. Blocks are lent where no step keeps a part of
+// them: records either own their texts or are only passing.
+func (s *source) entries(how *reading) (iter.Seq2[blocks.Entry, error], chan *blocks.Block) {
+	lender, ok := s.reader.(*blocks.Reader)
+	if !ok || how.full != nil && !how.passing {
+		return s.reader.Records(how.from), nil
+	}
+	back := make(chan *blocks.Block, 2)
+	return lender.Lent(how.from, back), back
 }
 
 // link is what the next record is checked against.
@@ -117,12 +130,27 @@ type chain struct {
 func (c *chain) emit(s *step) {
 	if c.doubt != nil {
 		held := *s
-		held.line = slices.Clone(s.line) // the step is used again
+		held.own()
 		c.held = append(c.held, &held)
 		return
 	}
 	if !c.stopped {
 		c.stopped = !c.yield(s)
+	}
+}
+
+// own makes a step that outlives its turn independent of the room that is used
+// again for others.
+func (s *step) own() {
+	s.line = bytes.Clone(s.line)
+	s.entry.Header, s.entry.Data = bytes.Clone(s.entry.Header), bytes.Clone(s.entry.Data)
+	s.entry.Block = nil
+	if s.finding != nil {
+		return
+	}
+	data, hash := s.rec.Record.Data, s.rec.Hash
+	if s.rec, _ = event.Decode(s.entry.Data); data == nil { // only the head was asked for
+		s.rec.Record.Data, s.rec.Hash = nil, hash
 	}
 }
 
@@ -277,7 +305,7 @@ func (c *chain) settleDoubt(next *event.Record) {
 	case follows:
 		f.First, f.File, f.Offset = f.Last, c.src.rel(c.place.file), c.place.offset
 		f.Detail = fmt.Sprintf("neither its prev nor its hash fits its neighbours %d and %d", f.First-1, f.First+1)
-		c.last.hash = next.Prev // told once
+		c.last.hash = strings.Clone(next.Prev) // told once
 	default:
 		f.Detail += "; one of the two was altered"
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"iter"
 	"runtime"
@@ -17,7 +18,7 @@ import (
 // bounded, whatever the journal's length.
 const (
 	batchSize = 512
-	batches   = 6
+	batches   = 12
 )
 
 // depth says of a record without its data whether a reader needs that too; it
@@ -27,12 +28,15 @@ type depth func(*event.Record) bool
 // headsOnly decodes what the chain itself and the search for a base need.
 func headsOnly(*event.Record) bool { return false }
 
+// heads is the quickest look at all records: without data and hashes.
+var heads = reading{full: headsOnly, passing: true, unhashed: true}
+
 // load finds out about a record what takes time. A record of which less than all
 // is asked for has no Data, and its texts are part of the block that it was read
-// from.
+// from; so are those of every record that is only passing. The others own theirs.
 func (s *step) load(how *reading) {
 	if !s.scan(how) {
-		s.rec, s.bad = event.Decode(s.entry.Data)
+		s.rec, s.bad = event.Decode(bytes.Clone(s.entry.Data))
 		if errors.Is(s.bad, event.ErrUnknownKind) {
 			s.unknown, s.bad = s.bad, nil
 		}
@@ -40,28 +44,26 @@ func (s *step) load(how *reading) {
 	s.checkSubject()
 }
 
-// scan takes from the stored bytes, without a copy, what is asked for; false
-// if that is more, or if the record is not in the usual form.
+// scan reads a record in the usual form; false if it has another one.
 func (s *step) scan(how *reading) bool {
-	if how.full == nil && !how.passing {
-		return false
+	e, r := &s.rec, &s.rec.Record
+	if e.Bytes = s.entry.Data; how.full == nil && !how.passing {
+		e.Bytes = bytes.Clone(e.Bytes)
 	}
-	r := &s.rec.Record
-	data, ok := event.Scan(s.entry.Data, r)
+	data, ok := event.Scan(e.Bytes, r)
 	if !ok {
 		return false
 	}
 	if how.full == nil || r.Kind == event.JournalGap || r.Kind == event.StateBase || how.full(r) {
-		if !how.passing {
-			return false
+		if how.full != nil && !how.passing {
+			return false // it is to own its texts
 		}
 		if r.Data, ok = data.Decode(); !ok {
 			return false
 		}
 	}
-	s.rec.Bytes = s.entry.Data
 	if !how.unhashed {
-		s.rec.Hash = event.Hash(s.entry.Data)
+		e.Hash = event.Hash(e.Bytes)
 	}
 	return true
 }
@@ -104,8 +106,9 @@ type batch struct {
 }
 
 // loaded gives all entries in their order with work done on each. A step is
-// used again when the caller has asked for the next one.
-func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*step] {
+// used again when the caller has asked for the next one, and its block is sent
+// back when the caller has asked for one of another block.
+func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step), back chan<- *blocks.Block) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
 		var (
 			order = make(chan *batch, batches)
@@ -133,15 +136,31 @@ func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*
 			defer close(jobs)
 			deal(entries, order, jobs, used, stop)
 		})
+		var lent *blocks.Block
 		for b := range order {
 			<-b.ready
 			for i := range b.steps {
-				if !yield(&b.steps[i]) {
+				s := &b.steps[i]
+				if s.entry.Block != lent && s.fault == nil {
+					giveBack(back, lent)
+					lent = s.entry.Block
+				}
+				if !yield(s) {
 					return
 				}
 			}
 			used <- b
 		}
+	}
+}
+
+func giveBack(back chan<- *blocks.Block, b *blocks.Block) {
+	if b == nil {
+		return
+	}
+	select {
+	case back <- b:
+	default: // there is room enough
 	}
 }
 

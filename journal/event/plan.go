@@ -93,7 +93,8 @@ func reader(t reflect.Type) read {
 
 type planField struct {
 	offset   uintptr
-	name     string // "name":
+	first    string // "name":
+	next     string // ,"name":
 	optional bool
 	read     read
 }
@@ -107,30 +108,30 @@ func structReader(t reflect.Type) read {
 		if f.Anonymous || name == "" || name == "-" || inner == nil || options != "" && options != "omitempty" {
 			return nil
 		}
-		fields = append(fields, planField{offset: f.Offset, name: `"` + name + `":`, optional: options != "", read: inner})
+		fields = append(fields, planField{offset: f.Offset, first: `"` + name + `":`, next: `,"` + name + `":`, optional: options != "", read: inner})
 	}
 	return func(text string, to unsafe.Pointer) (string, bool) {
 		text, ok := strings.CutPrefix(text, "{")
 		if !ok {
 			return "", false
 		}
-		first := true
+		begun := false
 		for i := range fields {
 			f := &fields[i]
-			at := text
-			if !first {
-				at = strings.TrimPrefix(text, ",")
+			name := f.first
+			if begun {
+				name = f.next
 			}
-			if !strings.HasPrefix(at, f.name) || !first && len(at) == len(text) {
+			if !strings.HasPrefix(text, name) {
 				if f.optional {
 					continue
 				}
 				return "", false
 			}
-			if text, ok = f.read(at[len(f.name):], unsafe.Add(to, f.offset)); !ok {
+			if text, ok = f.read(text[len(name):], unsafe.Add(to, f.offset)); !ok {
 				return "", false
 			}
-			first = false
+			begun = true
 		}
 		return strings.CutPrefix(text, "}")
 	}

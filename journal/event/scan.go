@@ -1,8 +1,10 @@
 package event
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 	"unsafe"
@@ -120,17 +122,19 @@ func (c *cursor) rest() string {
 // of a record is identifiers and hashes.
 func plain(text string) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	b := unsafe.Slice(unsafe.StringData(text), len(text))
 	n := 0
-	for ; n+8 <= len(text); n += 8 {
-		w := uint64(text[n]) | uint64(text[n+1])<<8 | uint64(text[n+2])<<16 | uint64(text[n+3])<<24 |
-			uint64(text[n+4])<<32 | uint64(text[n+5])<<40 | uint64(text[n+6])<<48 | uint64(text[n+7])<<56
+	for ; n+8 <= len(b); n += 8 {
+		w := binary.LittleEndian.Uint64(b[n:])
 		quote, escape := w^('"'*ones), w^('\\'*ones)
-		if (w|(w-' '*ones)&^w|(quote-ones)&^quote|(escape-ones)&^escape)&tops != 0 {
-			break
+		// The highest bit of each byte that is none of them; of the bytes behind the
+		// first one it may be wrong.
+		if odd := (w | (w-' '*ones)&^w | (quote-ones)&^quote | (escape-ones)&^escape) & tops; odd != 0 {
+			return n + bits.TrailingZeros64(odd)/8
 		}
 	}
-	for ; n < len(text); n++ {
-		if x := text[n]; x < ' ' || x >= 0x80 || x == '"' || x == '\\' {
+	for ; n < len(b); n++ {
+		if x := b[n]; x < ' ' || x >= 0x80 || x == '"' || x == '\\' {
 			break
 		}
 	}
@@ -182,30 +186,40 @@ func canonicalTime(s string) (time.Time, bool) {
 	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[len(s)-1] != 'Z' {
 		return time.Time{}, false
 	}
-	good := true
-	part := func(from, to int) (v int) {
-		for _, x := range []byte(s[from:to]) {
-			good = good && x >= '0' && x <= '9'
-			v = 10*v + int(x-'0')
-		}
-		return v
-	}
-	year, month, day := part(0, 4), part(5, 7), part(8, 10)
-	hour, minute, second := part(11, 13), part(14, 16), part(17, 19)
+	year, month, day := 100*pair(s, 0)+pair(s, 2), pair(s, 5), pair(s, 8)
+	hour, minute, second := pair(s, 11), pair(s, 14), pair(s, 17)
 	nano := 0
 	if end := len(s) - 1; end > 19 {
 		if s[19] != '.' || end-20 < 1 || end-20 > 9 {
 			return time.Time{}, false
 		}
-		nano = part(20, end)
-		for range 9 - (end - 20) {
-			nano *= 10
+		for i := range 9 {
+			digit := byte(0)
+			if 20+i < end {
+				digit = s[20+i] - '0'
+			}
+			if digit > 9 {
+				return time.Time{}, false
+			}
+			nano = 10*nano + int(digit)
 		}
 	}
-	if !good || month < 1 || month > 12 || day < 1 || day > 28 && !monthHas(year, month, day) || hour > 23 || minute > 59 || second > 59 {
+	if year >= noPair || month < 1 || month > 12 || day < 1 || day > 28 && !monthHas(year, month, day) || hour > 23 || minute > 59 || second > 59 {
 		return time.Time{}, false
 	}
 	return time.Date(year, time.Month(month), day, hour, minute, second, nano, time.UTC), true
+}
+
+// noPair is what is no number of two digits: more than any of them, and than a
+// year of four.
+const noPair = 10_000
+
+func pair(s string, at int) int {
+	a, b := s[at]-'0', s[at+1]-'0'
+	if a > 9 || b > 9 {
+		return noPair
+	}
+	return 10*int(a) + int(b)
 }
 
 func monthHas(year, month, day int) bool {
