@@ -58,7 +58,11 @@ func (p journalPort) Pressure() executor.Pressure {
 func (p journalPort) Undurable() event.JournalGapData { return p.j.Undurable() }
 
 func (p journalPort) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
-	return p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	err := p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	if err == nil && p.log != nil {
+		tell(p.log, batch) // P4: the log is all that says so until the journal takes records again
+	}
+	return err
 }
 
 func (p journalPort) Compact(state []byte, seq event.Seq, hash string) error {

@@ -141,7 +141,7 @@ func (c *chain) record(s *step) {
 	case c.recordedGap(r):
 		c.release(0, 0)
 		d := r.Data.(event.JournalGapData)
-		f := c.at(e, gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
+		f := c.at(e, gapNoted, c.last.Record.Seq+1, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
 		c.emit(&step{finding: f})
 	case r.Seq <= c.last.Record.Seq: // what is pending waits for the next record in order
@@ -177,9 +177,12 @@ func (c *chain) begin(e blocks.Entry, r event.Record) {
 	}
 }
 
+// recordedGap tells whether supd said what is missing before r. It may have
+// said too much: a publish that timed out may have stored some of it late.
 func (c *chain) recordedGap(r event.Record) bool {
 	d, ok := r.Data.(event.JournalGapData)
-	return ok && d.First == c.last.Record.Seq+1 && d.Last+1 == r.Seq && d.LastHash == r.Prev
+	last := c.last.Record.Seq
+	return ok && d.First <= last+1 && last < d.Last && d.Last+1 == r.Seq && d.LastHash == r.Prev
 }
 
 func (c *chain) gap(e blocks.Entry, r event.Record) {
