@@ -19,8 +19,9 @@ import (
 
 func atCommand(open opener, now func() time.Time) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "at MOMENT",
-		Short: "Show the state at a moment as status would have shown it",
+		Use:        "at MOMENT",
+		SuggestFor: []string{"status", "state", "show", "dump"},
+		Short:      "Show the state at a moment as status would have shown it",
 		Long: `at rebuilds the state at a moment of the past and shows it as supctl status
 would have shown it then: the state after the last record that is not later
 than the moment. Where the clock went back, the latest time so far counts.

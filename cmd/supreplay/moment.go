@@ -16,7 +16,8 @@ type moment struct {
 	seq  event.Seq // 0: the time counts
 	hash string    // what the record's hash must begin with; empty: any
 	at   time.Time
-	what *occurrence // until resolve has found its record
+	span time.Duration // that at begins: a minute if it was written without seconds; else 0
+	what *occurrence   // until resolve has found its record
 }
 
 // heldForm is a record as dumps, checkpoints and verify name it.
@@ -58,14 +59,22 @@ func parseMoment(text string, now time.Time) (moment, error) {
 		if t.After(now) {
 			t = t.AddDate(0, 0, -1)
 		}
-		return moment{at: t}, nil
+		return moment{at: t, span: spanOf(layout)}, nil
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return moment{at: t}, nil
+			return moment{at: t, span: spanOf(layout)}, nil
 		}
 	}
 	return moment{}, usage(`cannot read moment %q: write a record's number, 03:12, "10m ago", "2026-11-23 03:12", RFC 3339 or "third crash of web"`, text)
+}
+
+// spanOf is what a time in this form leaves open.
+func spanOf(layout string) time.Duration {
+	if strings.HasSuffix(layout, "15:04") {
+		return time.Minute
+	}
+	return 0
 }
 
 // optionalMoment is nil for an empty text.
