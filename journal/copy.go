@@ -62,39 +62,26 @@ func withServer(ctx context.Context, cfg *Config, do func(jetstream.JetStream) e
 	return errors.Join(err, s.shutdown(ctx))
 }
 
-// readAll reads the stream to the end that it has.
+// readAll asks for one record after the other, because a consumer waits for ever
+// for one that the server counts and cannot read.
 func readAll(ctx context.Context, js jetstream.JetStream, yield func(blocks.Entry) error) error {
 	st, err := js.Stream(ctx, event.Stream)
 	if err != nil {
 		return fmt.Errorf("cannot open the copy: %w", err)
 	}
-	if st.CachedInfo().State.Msgs == 0 {
-		return nil
-	}
-	c, err := st.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		return fmt.Errorf("cannot read the copy: %w", err)
-	}
-	all, err := c.Messages(jetstream.PullMaxMessages(4096))
-	if err != nil {
-		return fmt.Errorf("cannot read the copy: %w", err)
-	}
-	defer all.Stop()
-	for {
-		m, err := all.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("cannot read the copy to its end: %w", err)
+	state := st.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq && state.Msgs > 0; seq++ {
+		m, err := st.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // the chain of records tells what is missing
 		}
-		about, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("cannot read the copy: %w", err)
+			return fmt.Errorf("cannot read the copy, at stream record %d: %w", seq, err)
 		}
-		e := blocks.Entry{StreamSeq: about.Sequence.Stream, Time: about.Timestamp, Subject: m.Subject(), Data: m.Data()}
+		e := blocks.Entry{StreamSeq: m.Sequence, Time: m.Time, Subject: m.Subject, Data: m.Data}
 		if err := yield(e); err != nil {
 			return err
 		}
-		if about.NumPending == 0 {
-			return nil
-		}
 	}
+	return nil
 }

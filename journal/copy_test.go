@@ -71,6 +71,19 @@ func TestReadCopy(t *testing.T) {
 	if d := cmp.Diff(want, read(bare)); d != "" {
 		t.Fatal(d)
 	}
+	// A record that the server cannot read is left out, and keeps nobody waiting.
+	harmed := copiedStream(t, dir)
+	block := filepath.Join(harmed, "msgs", "1.blk")
+	b, err := os.ReadFile(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(block, flipMiddle(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all := read(harmed); len(all) == 0 || len(all) >= len(want) {
+		t.Errorf("%d records are read of %d, one of them damaged", len(all), len(want))
+	}
 	empty := t.TempDir()
 	if err := os.Mkdir(filepath.Join(empty, "msgs"), 0o700); err != nil {
 		t.Fatal(err)

@@ -64,7 +64,11 @@ func (p journalPort) Undurable(more ...event.Encoded) event.JournalGapData {
 }
 
 func (p journalPort) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
-	return p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	err := p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	if err == nil && p.log != nil {
+		tell(p.log, batch) // P4: the log is all that says so until the journal takes records again
+	}
+	return err
 }
 
 func (p journalPort) Compact(state []byte, seq event.Seq, hash string) error {

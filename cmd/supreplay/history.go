@@ -197,7 +197,7 @@ func (c *chain) record(s *step) {
 		c.release(0, 0)
 		d := r.Data.(event.JournalGapData)
 		c.retell(s, d)
-		f := c.at(placeOf(e), gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
+		f := c.at(placeOf(e), gapNoted, c.last.seq+1, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
 		c.emit(&step{finding: f})
 	case r.Seq <= c.last.seq: // what is pending waits for the next record in order
@@ -251,9 +251,11 @@ func (c *chain) retell(gap *step, d event.JournalGapData) {
 	}
 }
 
+// recordedGap tells whether supd said what is missing before r. It may have
+// said too much: a publish that timed out may have stored some of it late.
 func (c *chain) recordedGap(r *event.Record) bool {
 	d, ok := r.Data.(event.JournalGapData)
-	last := c.last.seq // some of what was given up may have been stored late
+	last := c.last.seq
 	return ok && d.First <= last+1 && last < d.Last && d.Last+1 == r.Seq && d.LastHash == r.Prev
 }
 

@@ -104,6 +104,8 @@ beside it, or in PATH, read a temporary copy of them, and says so.
 
 Moments are written as
   512                   the record with this number
+  512:9f86d081…         the same, and it must have this hash (8 digits or more of
+                        it), as dumps, checkpoints and verify name records
   03:12  03:12:40       the last time the clock showed that
   "10m ago"  2h         that long ago
   "2026-11-23 03:12"    local time; set TZ for another machine's

@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -195,6 +197,10 @@ func (r *served) fill(program, folder string) error {
 	cmd := exec.CommandContext(ctx, program, blocks.ReadCopyVerb, folder)
 	var said tailBuffer
 	cmd.Stdout, cmd.Stderr = out, &said
+	// It goes when we do, however that is; for that the thread that starts it must stay.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err = errors.Join(cmd.Run(), out.Close())
 	if err != nil {
 		return fmt.Errorf("cannot read it with %s, which may be of another version: %w: %s", program, err, said.text())
