@@ -150,7 +150,8 @@ func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown
 		if err := is(d.Instance); err != nil {
 			return err
 		}
-		in.Adopted = true
+		in.PID, in.StartTime = d.PID, d.StartTime
+		in.Adopted = in.Adopted || d.By != event.AdoptedByNotify
 	case event.InstanceReloadingData:
 		return is(d.Instance)
 	case event.InstanceStuckData:

@@ -76,15 +76,24 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 	if !s.live() || s.gone {
 		return
 	}
+	main := s.mains
 	finish := func() {
-		if !s.live() || s.gone || s.ExitedAt != 0 {
+		if !s.live() || s.gone || s.ExitedAt != 0 || s.mains != main {
 			return
 		}
 		ws, known := pidfdStatus(s.pidfd)
 		known = known && !(s.doubt && ws == 0)
 		k.exited(s, wire.Exit{Known: known, Status: ws})
 	}
-	if _, known := pidfdStatus(s.pidfd); known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 {
+	if s.mains > 0 { // it may be our child by now: the reaper, if any, knows more
+		atOnce := finish
+		finish = func() {
+			k.children.posted()
+			k.poller.post(atOnce)
+		}
+	}
+	_, known := pidfdStatus(s.pidfd)
+	if known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 && s.mains == 0 {
 		k.unwatchAdopted(s)
 		finish()
 		return
@@ -92,8 +101,10 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 	// From now on only the hang-up that follows the reaping wakes us.
 	k.poller.change(s.pidfd, 0)
 	k.after(reapWait, func() {
-		k.unwatchAdopted(s)
-		finish()
+		if s.mains == main {
+			k.unwatchAdopted(s)
+			finish()
+		}
 	})
 }
 

@@ -104,6 +104,9 @@ const pidfdProcessGroup = 1 << 2
 func (k *keeper) signalGroup(s *slot, sig syscall.Signal) (error, bool) {
 	if s.pidfd >= 0 {
 		err := unix.PidfdSendSignal(s.pidfd, sig, nil, pidfdProcessGroup)
+		if err == unix.ESRCH && s.mains > 0 && !pidfdExited(s.pidfd) {
+			return nil, false // it leads no group of its own
+		}
 		if err != unix.EINVAL {
 			return err, true
 		}

@@ -139,6 +139,14 @@ type Adopted struct {
 	StartTime                     uint64
 }
 
+// Followed says that another process of the instance's tree is its main one from
+// now on, because the service said so (MAINPID).
+type Followed struct {
+	Service, Instance string
+	PID               int
+	StartTime         uint64
+}
+
 // Ended says that a stranger was ended before anything was started: the journal
 // has lost what authorised it. Service is what it called itself.
 type Ended struct{ Service, Instance, Found string }
@@ -252,6 +260,7 @@ func (Signaled) input()       {}
 func (TreeEmpty) input()      {}
 func (Swept) input()          {}
 func (Adopted) input()        {}
+func (Followed) input()       {}
 func (Lost) input()           {}
 func (Ended) input()          {}
 func (ParkEnded) input()      {}

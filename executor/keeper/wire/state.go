@@ -147,6 +147,9 @@ type Slot struct {
 	Deadline uint64
 	TimedOut bool
 	Tail     []byte
+	// Named is the process of the last Follow, Refused why it is not the main one.
+	Named   int
+	Refused Refusal
 }
 
 // Exit is how a main process ended.
@@ -239,6 +242,8 @@ func (m *Slot) walk(c *codec) {
 	c.u64(&m.Deadline)
 	c.bool(&m.TimedOut)
 	c.bytes(&m.Tail, MaxTail)
+	c.count(&m.Named)
+	c.enum((*uint8)(&m.Refused), 0, uint8(RefusalEnded))
 }
 
 func (f *Failure) walk(c *codec) {
