@@ -243,6 +243,7 @@ type fakeHost struct {
 	fail       error
 	pids       int
 	followed   []keeper.Follow
+	mute       bool // nothing is answered to Follow
 }
 
 func newFakeHost() *fakeHost {
@@ -298,6 +299,9 @@ func (h *fakeHost) Adopt(keeper.Adopt) error { return h.fail }
 // Follow takes processes above 1000 for main ones, and refuses all others.
 func (h *fakeHost) Follow(f keeper.Follow) error {
 	h.followed = append(h.followed, f)
+	if h.mute {
+		return h.fail
+	}
 	s := h.slots[f.Instance]
 	s.Named, s.Refused = f.PID, wire.RefusalStranger
 	if f.PID <= 1000 {

@@ -248,7 +248,7 @@ func TestTableTellsOfSignals(t *testing.T) {
 	inLoop(t, nil, func(t *testing.T, r *loopRig) {
 		r.host.unkillable = true
 		var table keeper.Table
-		r.runningBefore(&table)
+		r.runningBefore(&table, nil)
 		core := NewCore(Config{State: r.state, Journal: r.journal, Clock: &bubbleClock{start: time.Now(), serial: 1 << 21}, Source: "supd/test/0"})
 		if err := core.Step(policy.Shutdown{Reason: event.ReasonSignal}); err != nil {
 			t.Fatal(err)

@@ -46,6 +46,9 @@ type Config struct {
 	// and kept when it returns, or says why not. It must not be called on the loop's
 	// goroutine. Nil: none is.
 	Follow func(Main) (refused string)
+	// IsMain tells whether a pidfd is of an instance's main process, dead or alive.
+	// It must not block. Nil: it is not known of the dead.
+	IsMain func(instance string, pidfd int) bool
 	// NewID draws an id for a run.
 	NewID func() string
 	// Lines opens the output that an instance has written since it started, from
