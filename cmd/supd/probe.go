@@ -30,7 +30,7 @@ func (e *engine) newProber() (*probe.Prober, error) {
 		Start:  func(r probe.Run) error { return e.client.Park(executor.ProbePark(r, clock{}.Now().Mono)) },
 		Stop:   func(id string) { _ = e.client.Drop(id) }, // fails if the keeper is gone, and its probes with it
 		Follow: e.follow, IsMain: e.client.IsMain,
-		NewID:  clock{}.ID, Rand: rand.Float64, Lines: e.lines,
+		NewID: clock{}.ID, Rand: rand.Float64, Lines: e.lines,
 		Notify: os.NewFile(keeper.NotifyFD, "notify socket"), Log: e.log,
 	})
 }
