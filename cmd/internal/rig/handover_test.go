@@ -120,6 +120,8 @@ func handover(t *testing.T, cgroups bool) {
 	r.Kill(r.Engine())
 	r.Answers()
 	same("the engine was killed")
+	r.Supctl("upgrade").OK()
+	same("supd was upgraded in place")
 	// What the server ends by is what is known, and another run follows.
 	p := serves["background"]
 	first := maps.Clone(serves)
