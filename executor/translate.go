@@ -214,6 +214,9 @@ func sweptOf(o wire.Operation, service string) policy.Swept {
 	if s.Survived == 0 && (o.Errno == syscall.EBUSY || o.Errno == syscall.EINVAL) {
 		s.Survived = 1 // it was not swept, so nothing is proven (R4)
 	}
+	for _, p := range o.Left[:min(len(o.Left), event.MaxLeft)] {
+		s.Left = append(s.Left, event.Process{PID: p.PID, Comm: strings.ToValidUTF8(p.Comm, "?")})
+	}
 	for _, p := range o.Processes {
 		s.Killed = append(s.Killed, event.Process{PID: p.PID, Comm: strings.ToValidUTF8(p.Comm, "?")})
 	}

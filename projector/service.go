@@ -304,6 +304,7 @@ func (v *Service) applySwept(r event.Record, d event.InstanceSweptData, now even
 	if d.Survived > 0 {
 		// Not proven dead: the tree stays, and with it the service (R4).
 		v.Tree.Sweeps++
+		v.Tree.Left = d.Left
 		v.Tree.Retry = now.Mono + sweepRetry(v.Tree.Sweeps)
 		return
 	}

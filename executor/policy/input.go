@@ -129,6 +129,7 @@ type Swept struct {
 	Service, Instance, Operation, Method string
 	Killed                               []event.Process
 	Survived                             int
+	Left                                 []event.Process // of the survivors, the first event.MaxLeft
 	Took                                 time.Duration
 }
 

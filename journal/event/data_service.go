@@ -170,8 +170,8 @@ type InstanceSweptData struct {
 	Method   string    `json:"method"`
 	Killed   []Process `json:"killed"`
 	Survived int       `json:"survived"`
-	// Left are those of the survivors that stop.mode main leaves alive, as many as
-	// a record names; they may have other names by now.
+	// Left are the survivors, as many as a record names: those that stop.mode main
+	// leaves alive, or that KILL did not end. They may have other names by now.
 	Left []Process `json:"left,omitempty"`
 	Took Duration  `json:"took"`
 }

@@ -206,6 +206,8 @@ type Operation struct {
 	Processes []Process
 	Survived  int    // processes still there at the end of a Sweep
 	Took      uint64 // nanoseconds
+	// Left names up to MaxPIDs of those that survived.
+	Left []Process
 }
 
 // Kind names the type.
@@ -270,20 +272,26 @@ func (m *Operation) walk(c *codec) {
 	c.enum((*uint8)(&m.Method), 0, uint8(MethodScan))
 	c.errno(&m.Errno)
 	c.count(&m.Count)
-	n := len(m.Processes)
+	c.processes(&m.Processes)
+	c.count(&m.Survived)
+	c.u64(&m.Took)
+	c.processes(&m.Left)
+}
+
+// processes carries up to MaxPIDs processes.
+func (c *codec) processes(v *[]Process) {
+	n := len(*v)
 	c.count(&n)
 	if n > MaxPIDs {
 		c.fail("%d processes exceed %d", n, MaxPIDs)
 	}
 	if c.err == nil && c.decoding && n > 0 {
-		m.Processes = make([]Process, n)
+		*v = make([]Process, n)
 	}
 	for i := 0; i < n && c.err == nil; i++ {
-		c.count(&m.Processes[i].PID)
-		c.str(&m.Processes[i].Comm, maxComm)
+		c.count(&(*v)[i].PID)
+		c.str(&(*v)[i].Comm, maxComm)
 	}
-	c.count(&m.Survived)
-	c.u64(&m.Took)
 }
 
 func (c *codec) errno(v *syscall.Errno) {

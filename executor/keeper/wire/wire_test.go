@@ -31,7 +31,7 @@ func samples() []Message {
 			true, true, true, true, true, true, true,
 			true, true, TaskHook, i, 11, true, []byte("last words"), 12, RefusalUser,
 		},
-		&Operation{i, o, true, true, 9, ScopeGroup, MethodScan, unix.EPERM, 2, []Process{{5, "a"}, {6, "b"}}, 1, 99},
+		&Operation{i, o, true, true, 9, ScopeGroup, MethodScan, unix.EPERM, 2, []Process{{5, "a"}, {6, "b"}}, 1, 99, []Process{{7, "c"}}},
 		&Logger{1, 2, death}, &LoggerEvent{[]byte("e"), 3}, &HostSignal{1, 15},
 		&Attach{i, "svc", Stderr, true, []byte("s")}, &Finish{}, &Drained{i, Stdout},
 		&Hold{i, HeldStderr, true, []byte("s")}, &Released{i}, &Upgrade{i}, &UpgradeFailed{i, "e"}, &Follow{i, 7, 8, 9},
