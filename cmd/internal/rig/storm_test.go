@@ -66,7 +66,7 @@ priority = -10
 	r.Exit()
 	h := r.History()
 	var starts []time.Duration
-	waited := 0 // restarts of others between the death of the killed one and its own
+	waited := 0                             // restarts of others between the death of the killed one and its own
 	dead, person := false, map[string]int{} // a person's commands, and how many others were started since
 	for _, e := range h {
 		switch d := e.Record.Data.(type) {
