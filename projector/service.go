@@ -150,7 +150,8 @@ func (v *Service) applyToInstance(r *event.Record, now event.Moment, shuttingDow
 		if err := is(d.Instance); err != nil {
 			return err
 		}
-		in.Adopted = true
+		in.PID, in.StartTime = d.PID, d.StartTime
+		in.Adopted = in.Adopted || d.By != event.AdoptedByNotify
 	case event.InstanceReloadingData:
 		return is(d.Instance)
 	case event.InstanceStuckData:
@@ -305,6 +306,7 @@ func (v *Service) applySwept(r *event.Record, d event.InstanceSweptData, now eve
 	if d.Survived > 0 {
 		// Not proven dead: the tree stays, and with it the service (R4).
 		v.Tree.Sweeps++
+		v.Tree.Left = d.Left
 		v.Tree.Retry = now.Mono + sweepRetry(v.Tree.Sweeps)
 		return
 	}

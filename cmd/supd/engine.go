@@ -135,6 +135,7 @@ func (e *engine) run(safe bool) error {
 		Heard:       was.heard,
 		Strangers:   e.strangers(was.broken),
 		Ready:       e.ready,
+		Drain:       e.prober.Drain,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
 		Reload:      e.reload, LoggerStarted: func() { e.tellLogger(false) },

@@ -95,6 +95,7 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 	if !s.live() || s.gone {
 		return
 	}
+	main := s.mains
 	status := func() (syscall.WaitStatus, bool) {
 		if k.info.Features&wire.FeaturePidfdExit == 0 {
 			return 0, false // what older kernels have in stat is not the group's
@@ -102,14 +103,22 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 		return deathStatus(s.pidfd, s.PID, s.StartTime)
 	}
 	finish := func() {
-		if !s.live() || s.gone || s.ExitedAt != 0 {
+		if !s.live() || s.gone || s.ExitedAt != 0 || s.mains != main {
 			return
 		}
 		ws, known := status()
 		known = known && !(s.doubt && ws == 0)
 		k.exited(s, wire.Exit{Known: known, Status: ws})
 	}
-	if _, known := status(); known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 {
+	if s.mains > 0 { // it may be our child by now: the reaper, if any, knows more
+		atOnce := finish
+		finish = func() {
+			k.children.posted()
+			k.poller.post(atOnce)
+		}
+	}
+	_, known := status()
+	if known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 && s.mains == 0 {
 		k.unwatchAdopted(s)
 		finish()
 		return
@@ -117,8 +126,10 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 	// From now on only the hang-up that follows the reaping wakes us.
 	k.poller.change(s.pidfd, 0)
 	k.after(reapWait, func() {
-		k.unwatchAdopted(s)
-		finish()
+		if s.mains == main {
+			k.unwatchAdopted(s)
+			finish()
+		}
 	})
 }
 

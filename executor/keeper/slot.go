@@ -30,7 +30,9 @@ type slot struct {
 	given     [3]bool // the present engine holds pidfd, stdout, stderr
 	executing bool    // the stub said it was about to execute
 	dropping  bool    // Drop was asked for
-	foreign   bool    // no child of ours: its pidfd tells of its death
+	foreign   bool    // not forked by us: its pidfd tells of its death
+	mains     int     // main processes it has had before this one
+	first     leader  // the first of them, if it has had others
 	doubt     bool    // see estateSlot
 	// mute keeps the slot itself from being told: only its operations are an answer.
 	mute bool
@@ -77,7 +79,7 @@ func (s *slot) closePipes() {
 	s.StdoutPiped, s.StderrPiped = false, false
 }
 
-func (s *slot) root() root { return root{s.Instance, s.PID, s.StartTime} }
+func (s *slot) root() root { return root{s.Instance, leader{s.PID, s.StartTime}, s.first} }
 
 // add puts a slot into the table.
 func (k *keeper) add(s *slot) *slot {
@@ -282,6 +284,7 @@ func (k *keeper) remove(s *slot) {
 		delete(k.slots, s.Instance)
 	}
 	k.poller.drop(&s.status)
+	k.children.release(s.PID, s.pidfd)
 	k.poller.drop(&s.pidfd)
 	k.poller.drop(&s.events)
 	k.poller.drop(&s.ready)

@@ -40,6 +40,8 @@ func (k *keeper) obey(m wire.Message, fds []int) error {
 		}
 	case *wire.Signal:
 		k.signal(m)
+	case *wire.Follow:
+		k.about(m.Instance, func(s *slot) { k.follow(s, m) })
 	case *wire.Grant:
 		k.grant(m.UID)
 	default:
@@ -91,11 +93,17 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	k.job(k.parks, func() { k.spawn(s, o, capture, merged, big) })
 }
 
-// deathOf is what the reaper calls when the slot's main process is dead.
+// deathOf is what the reaper calls when the slot's present main process is dead.
+// The slot may have another one by then, or have been told by the pidfd.
 func (k *keeper) deathOf(s *slot) func(syscall.WaitStatus, *syscall.Rusage) {
+	main := s.mains
 	return func(ws syscall.WaitStatus, u *syscall.Rusage) {
 		e := toExit(ws, u)
-		k.poller.post(func() { k.exited(s, e) })
+		k.poller.post(func() {
+			if s.mains == main && s.ExitedAt == 0 {
+				k.exited(s, e)
+			}
+		})
 	}
 }
 

@@ -129,6 +129,7 @@ type Swept struct {
 	Service, Instance, Operation, Method string
 	Killed                               []event.Process
 	Survived                             int
+	Left                                 []event.Process // of the survivors, the first event.MaxLeft
 	Took                                 time.Duration
 }
 
@@ -137,6 +138,14 @@ type Adopted struct {
 	Service, Instance, By, Output string
 	PID                           int
 	StartTime                     uint64
+}
+
+// Followed says that another process of the instance's tree is its main one from
+// now on, because the service said so (MAINPID).
+type Followed struct {
+	Service, Instance string
+	PID               int
+	StartTime         uint64
 }
 
 // Ended says that a stranger was ended before anything was started: the journal
@@ -253,6 +262,7 @@ func (Signaled) input()       {}
 func (TreeEmpty) input()      {}
 func (Swept) input()          {}
 func (Adopted) input()        {}
+func (Followed) input()       {}
 func (Lost) input()           {}
 func (Ended) input()          {}
 func (ParkEnded) input()      {}

@@ -29,6 +29,7 @@ import (
 //	11   command accepted, not ended   —                            goes on by its wants
 //	12   tree being ended              ended, status kept           duty sweeps it
 //	13   a hook perhaps begun          the keeper that knew is gone hook.ended, in doubt; never run again
+//	14   live                          another main process         instance.adopted: the service had named it
 const (
 	rowGateClosed   = 1
 	rowExecuted     = 2
@@ -43,6 +44,7 @@ const (
 	rowCommand      = 11
 	rowTree         = 12
 	rowHook         = 13
+	rowFollowed     = 14
 	foundNothing    = "the keeper does not know it"
 	foundOtherBoot  = "another boot or node"
 	foundUnrecorded = "not recorded"
@@ -51,8 +53,10 @@ const (
 // Found is one instance that the keeper holds.
 type Found struct {
 	Service, Instance string
-	GateClosed        bool // a stub at its gate
-	Executed          bool // seen, or adopted
+	PID               int    // of the main process, with StartTime; 0: it does not matter
+	StartTime         uint64 // clock ticks since boot
+	GateClosed        bool   // a stub at its gate
+	Executed          bool   // seen, or adopted
 	Adopted           *Adopted
 	ExecFailed        *ExecFailed
 	Exited            *Exited
@@ -212,6 +216,10 @@ func (tx *Tx) settleFound(f Found) {
 	if f.Adopted != nil && !i.Adopted {
 		tx.adopted(*f.Adopted) // the engine that asked died before it heard
 	}
+	if f.PID != 0 && (f.PID != i.PID || f.StartTime != i.StartTime) {
+		tx.settled(rowFollowed, v.Name, i.ID, fmt.Sprintf("main process is pid %d", f.PID), "record it")
+		tx.followed(Followed{v.Name, i.ID, f.PID, f.StartTime})
+	}
 	if f.Executed && i.Running == nil {
 		tx.settled(rowExecuted, v.Name, i.ID, "executed", "record it")
 		tx.executed(Executed{v.Name, i.ID})
@@ -302,6 +310,19 @@ func (tx *Tx) adopted(in Adopted) {
 		tx.doubtSignal(v, i, o.Record, projector.StopOperation(i.ID, o.Signal), o.Signal, stopScope(v.Spec.Stop.Mode))
 	}
 	tx.doubtCommands(v, i)
+}
+
+// followed records that an instance has another main process: the same instance,
+// the same run.
+func (tx *Tx) followed(in Followed) {
+	v, i := tx.instance(in.Service, in.Instance)
+	if i == nil || i.PID == in.PID && i.StartTime == in.StartTime {
+		return
+	}
+	tx.emit(v.Name, i.Record, event.InstanceAdoptedData{
+		Instance: i.ID, PID: in.PID, StartTime: in.StartTime, By: event.AdoptedByNotify, Output: event.OutputAttached,
+	})
+	tx.executed(Executed{v.Name, i.ID}) // or it could have said nothing
 }
 
 // doubtCommands ends the commands whose signal's fate is not known.

@@ -185,6 +185,9 @@ func instanceText(r event.Record) string {
 	case event.InstanceSweptData:
 		return swept(d)
 	case event.InstanceAdoptedData:
+		if d.By == event.AdoptedByNotify {
+			return fmt.Sprintf("pid %d is the main process now: the service said so", d.PID)
+		}
 		return fmt.Sprintf("pid %d found by %s, output %s", d.PID, d.By, d.Output)
 	}
 	return lifeText(r)
