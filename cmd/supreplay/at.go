@@ -90,10 +90,11 @@ func (s *source) at(m moment) (*view, error) {
 	g := s.aim(m)
 	v := &view{nodeID: s.nodeID, last: g.last}
 	var f fold
+	var doubts []*finding
 	if g.last.Seq != 0 {
-		f = s.foldTo(g.base, g.last.Seq)
+		f, doubts = s.foldTo(g.base, g.last.Seq)
 		if !f.known() && g.base != 0 {
-			f = s.foldTo(0, g.last.Seq) // the base is of no use; and what is wrong shows from the beginning
+			f, doubts = s.foldTo(0, g.last.Seq) // the base is of no use; and what is wrong shows from the beginning
 		}
 	}
 	if err := v.reached(m, g, &f); err != nil {
@@ -103,8 +104,7 @@ func (s *source) at(m moment) (*view, error) {
 	if v.moment = v.last.Time; m.seq == 0 && g.past {
 		v.moment = m.at
 	}
-	// The record behind tells whether the last one is what was written.
-	for _, d := range g.doubts {
+	for _, d := range doubts {
 		if d.First <= v.last.Seq && v.last.Seq <= d.Last {
 			v.warnings = append(v.warnings, d)
 		}
@@ -115,33 +115,30 @@ func (s *source) at(m moment) (*view, error) {
 // aimed is what a reading of the heads tells about a moment.
 type aimed struct {
 	first   event.Seq    // of the journal
-	last    event.Record // of the moment; zero if there is none
+	last    event.Record // of the moment: number, time and source; zero if there is none
 	base    uint64       // stream sequence of the newest complete base up to last; 0: none
 	past    bool         // records behind the moment were seen
 	damaged bool
-	lost    *finding   // in which the moment's record is
-	doubts  []*finding // records that were altered
+	lost    *finding // in which the moment's record is
 }
 
+// aim leaves the hashes out: those that matter are checked by the fold.
 func (s *source) aim(m moment) (g aimed) {
 	var latest time.Time // the running maximum: a clock that went back does not hide records
 	var base uint64      // that is being read
 	parts := 0
-	for st := range s.history(reading{full: headsOnly}) {
+	for st := range s.history(heads) {
 		switch {
 		case st.finding != nil:
 			g.damaged = true
 			if f := st.finding; m.seq != 0 && f.First <= m.seq && m.seq <= f.Last {
 				g.lost = f
 			}
-			if st.finding.What == altered && len(g.doubts) < maxFindings {
-				g.doubts = append(g.doubts, st.finding)
-			}
 			continue
 		case st.stray:
 			continue
 		}
-		r := st.rec.Record
+		r := &st.rec.Record
 		if g.first == 0 {
 			g.first = r.Seq
 		}
@@ -151,7 +148,9 @@ func (s *source) aim(m moment) (g aimed) {
 		if g.past = m.seq != 0 && r.Seq > m.seq || m.seq == 0 && latest.After(m.at); g.past {
 			break
 		}
-		g.last = r
+		if g.last.Seq, g.last.Time = r.Seq, r.Time; g.last.Source != r.Source {
+			g.last.Source = strings.Clone(r.Source)
+		}
 		d, ok := r.Data.(event.StateBaseData)
 		if ok && d.Part == 1 {
 			base, parts = st.entry.StreamSeq, 0
@@ -165,18 +164,29 @@ func (s *source) aim(m moment) (g aimed) {
 	return g
 }
 
-// foldTo folds from a place in the stream up to a record.
-func (s *source) foldTo(from uint64, last event.Seq) (f fold) {
-	for st := range s.history(reading{from: from}) {
-		if st.finding != nil || st.stray {
-			continue
+// foldTo folds from a place in the stream up to a record. It checks the hash of
+// the first record against the one before, and reads on for two records behind
+// the last: these tell whether the last one is what was written. The doubts are
+// the records that were altered.
+func (s *source) foldTo(from uint64, last event.Seq) (f fold, doubts []*finding) {
+	behind := 0
+	for st := range s.history(reading{from: max(from, 1) - 1}) {
+		switch {
+		case st.finding != nil:
+			if st.finding.What == altered && len(doubts) < maxFindings {
+				doubts = append(doubts, st.finding)
+			}
+		case st.stray || st.entry.StreamSeq < from:
+		case st.rec.Record.Seq <= last:
+			f.feed(st)
+		default:
+			behind++
 		}
-		if st.rec.Record.Seq > last {
+		if behind == 2 {
 			break
 		}
-		f.feed(st)
 	}
-	return f
+	return f, doubts
 }
 
 // reached tells why a state cannot be shown.

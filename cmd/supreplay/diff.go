@@ -95,7 +95,7 @@ func (s *source) diff(from, to moment) (*difference, error) {
 		To:         side{b.state.Seq(), b.state.Hash(), b.last.Time},
 		Difference: timeline.Diff(a.state, b.state), Counts: timeline.Counts{},
 	}
-	for st := range s.history(reading{full: headsOnly}) {
+	for st := range s.history(heads) {
 		if st.finding != nil || st.stray {
 			continue
 		}

@@ -85,11 +85,12 @@ func (s *source) resolve(m moment) (moment, error) {
 		if err != nil {
 			continue // what is wrong with the journal shows when the moment is looked at
 		}
-		head, ok := event.ScanHead(e.Data)
+		var head event.Record
+		_, ok := event.Scan(e.Data, &head)
 		if first == 0 {
 			first = head.Seq
 		}
-		if ok && (head.Subject != o.service || head.Type != h.kind.Type()) {
+		if ok && (head.Subject != o.service || head.Kind != h.kind) {
 			continue
 		}
 		rec, err := event.Decode(e.Data)

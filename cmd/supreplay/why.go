@@ -89,7 +89,7 @@ func (s *source) why(service, instance string, m *moment, note func(*finding)) (
 	story := timeline.NewStory(service, instance)
 	var latest time.Time
 	var within *minute
-	for st := range s.history(reading{}) {
+	for st := range s.history(reading{retell: true}) {
 		if st.finding != nil {
 			if st.finding.Grade == damage {
 				note(st.finding)
@@ -111,7 +111,7 @@ func (s *source) why(service, instance string, m *moment, note func(*finding)) (
 				continue
 			}
 		}
-		if !st.stray {
+		if !st.stray || st.retold {
 			story.Add(r)
 		}
 	}
