@@ -61,6 +61,7 @@ func frozenDisk(t *testing.T, dir string) (freeze, thaw func()) {
 // SUPD_FREEZE is how long it hangs; scripts/frozen takes 30 s.
 func TestFrozenDisk(t *testing.T) {
 	cfg := testConfig(t)
+	cfg.RunLogSize = 32 << 20 // holds what a minute appends
 	freeze, thaw := frozenDisk(t, cfg.StateDir)
 	told := listen(&cfg)
 	e := openEngine(t, cfg)

@@ -361,18 +361,6 @@ func (j *Journal) Pressure() float64 {
 	return float64(u.used-u.reclaimable) / float64(u.size)
 }
 
-// NeedDrop tells that three quarters of the run log cannot be freed: Drop makes
-// room, and the last quarter is there for what comes until then (R10).
-func (j *Journal) NeedDrop() bool { return j.Pressure() >= 0.75 && j.log.roomToDrop() }
-
-// Undurable says what Drop would give up now, together with more, a batch that
-// Append had no room for: first and last number, last hash, lives of crashing
-// services by service, counts by kind, and as it was what is worth keeping. Last is
-// 0 if nothing would. Why is left to the caller.
-func (j *Journal) Undurable(more ...event.Encoded) event.JournalGapData {
-	return j.q.undurable(j.log.keptRoom(), more)
-}
-
 // Drop is the last resort when the run log is full (R10): it gives up all
 // records that are not durable. The batch begins with the journal.gap record
 // made of Undurable, numbered Last+1 with LastHash as prev; state.base records

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,6 +161,10 @@ func TestRunLogFills(t *testing.T) {
 	}
 	if untold != counted || counted == 0 {
 		t.Errorf("P4: %d lives are counted, %d are not told", counted, untold)
+	}
+	r.Supreplay("verify").OK()
+	if lines := strings.Count(r.Supreplay("timeline", "--kind", string(event.CommandAccepted)).Out, "\n"); lines < len(commands) {
+		t.Errorf("supreplay timeline tells %d commands of %d", lines, len(commands))
 	}
 	t.Logf("%d commands, %d starts told, %d counted, %d gaps", len(commands), len(starts), counted, len(all.gaps))
 	if v, err := account.Violations(r.Dir); err != nil || len(v) > 0 {
