@@ -23,6 +23,7 @@ func main() {
 	records := flag.Int("records", 1_000_000, "how many records it has, or the largest of several")
 	scale := flag.Int("scale", 5000, "most services at once that growth is measured with")
 	drawing := flag.String("growth", "", "only measure how costs grow with services and records, and draw it into this `file`")
+	respawn := flag.Int("respawn", 0, "only measure what the time of a respawn is made of, with so many `services`")
 	flag.Parse()
 	if *journal != "" {
 		n, err := bigjournal.Write(*journal, *records)
@@ -42,6 +43,9 @@ func main() {
 	measures := measure
 	if *drawing != "" {
 		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
+	}
+	if *respawn > 0 {
+		measures = func(bin string) ([]row, error) { return hops(bin, *respawn, 100) }
 	}
 	rows, err := measures(*bin)
 	print(machine(), rows)
