@@ -18,10 +18,17 @@
 // # One owner
 //
 // One goroutine, the loop, owns all state and sleeps in epoll. What can block
-// for longer has its own goroutine and posts its result to the loop: the
-// spawner forks, one locked thread reaps, a few workers end trees. The keeper
+// for longer has its own goroutine and posts its result to the loop: two
+// spawners fork, one locked thread reaps, a few workers end trees. The keeper
 // only ever executes its own stub (folder stub): a user's path that hung in exec
 // would stop the whole Go process at the next garbage collection.
+//
+// # Precedence
+//
+// Loop, reaper and spawners are real-time where that is permitted, on threads of
+// their own that wait in the kernel: whatever busy services do, a death is taken
+// and the next stub forked at once. Stubs inherit it and give it up at their
+// gates, so no service ever has it.
 //
 // # The gate
 //

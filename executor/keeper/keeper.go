@@ -69,7 +69,6 @@ const (
 	prewarmAfter    = 100 * time.Millisecond // the engine, whom services wait for, starts first
 	treeWorkers     = 4
 	spawners        = 2               // more at a time only make each slower
-	processors      = 4 + spawners    // of the runtime: loop, reaper, spawners, and two for the rest
 	finishLimit     = 5 * time.Second // unless Config says otherwise
 	quitLimit       = 5 * time.Second
 )
@@ -159,8 +158,6 @@ func (k *keeper) start() error {
 	}
 	closeOnExec()
 	k.cwd, _ = os.Getwd()
-	// Whoever comes out of the kernel must find a processor of the runtime free.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), processors))
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	k.info.Features |= urgent()
 	k.oom = protect()

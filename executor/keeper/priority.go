@@ -29,7 +29,7 @@ const (
 func urgent() uint32 { return hurry(unix.SCHED_FLAG_RESET_ON_FORK) }
 
 // urgentStubs is urgent for a thread that forks stubs: they go before others
-// too, until they execute the service (stub.c). Stubs forked into a scheduling
+// too, until they are at their gates (stub.c). Stubs forked into a scheduling
 // group of their own must not: a kernel that gives real-time shares to groups
 // (CONFIG_RT_GROUP_SCHED) would never let them run, nor the fork return.
 func urgentStubs(folder string) {

@@ -143,7 +143,7 @@ func TestSetup(t *testing.T) {
 	must(t, os.Chmod(s.dir, 0o777))
 	out := filepath.Join(s.dir, "out")
 	i := s.park(func(i string) Launch {
-		l := shell(i, `ls /proc/$$/fd | sort -n > fds; exec > out; cat fds; id -u; id -g; id -G; umask; pwd; ulimit -n; nice; cat /proc/self/oom_score_adj
+		l := shell(i, `ls /proc/$$/fd > fds & wait; exec > out; sort -n fds; id -u; id -g; id -G; umask; pwd; ulimit -n; nice; cat /proc/self/oom_score_adj
 			grep -E '^Sig(Ign|Blk)' /proc/self/status; ps -o sid= -p $$ | tr -d ' '; echo $$`)
 		l.SetUser, l.UID, l.GID, l.Groups = true, 54321, 54322, []uint32{54323, 54324}
 		l.Umask, l.Dir, l.Nice, l.OOMScoreAdj = 0o27, s.dir, 5, 321

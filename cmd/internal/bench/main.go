@@ -24,6 +24,7 @@ func main() {
 	scale := flag.Int("scale", 5000, "most services at once that growth is measured with")
 	drawing := flag.String("growth", "", "only measure how costs grow with services and records, and draw it into this `file`")
 	only := flag.String("only", "", "take one of the measures alone: commits, hundred, one, twenty, storm, ticking or replays")
+	respawn := flag.Int("respawn", 0, "only measure what the time of a respawn is made of, with so many `services`")
 	flag.Parse()
 	if *journal != "" {
 		n, err := bigjournal.Write(*journal, *records)
@@ -43,6 +44,9 @@ func main() {
 	measures := func(bin string) ([]row, error) { return measure(bin, *only) }
 	if *drawing != "" {
 		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
+	}
+	if *respawn > 0 {
+		measures = func(bin string) ([]row, error) { return hops(bin, *respawn, 100) }
 	}
 	rows, err := measures(*bin)
 	print(machine(), rows)

@@ -101,6 +101,15 @@ func (s *supd) restarts() ([]row, error) {
 }
 
 func (s *supd) respawns(services, samples int) (ts []time.Duration, err error) {
+	all, err := s.killOneByOne(services, samples)
+	for _, r := range all {
+		ts = append(ts, time.Duration(r.after.at-r.killed))
+	}
+	return ts, err
+}
+
+// killOneByOne kills a service, waits for the next one, and rests.
+func (s *supd) killOneByOne(services, samples int) (all []respawn, err error) {
 	for i := range samples {
 		name := fmt.Sprintf("s-%d", i%services)
 		before, ok := latest(s.beacons(), name)
@@ -116,10 +125,10 @@ func (s *supd) respawns(services, samples int) (ts []time.Duration, err error) {
 			return nil, err
 		}
 		after, _ := latest(bs, name)
-		ts = append(ts, time.Duration(after.at-killed))
+		all = append(all, respawn{killed, after})
 		time.Sleep(100 * time.Millisecond)
 	}
-	return ts, nil
+	return all, nil
 }
 
 func latest(bs []beacon, service string) (found beacon, ok bool) {

@@ -232,24 +232,36 @@ static struct ends pass_on(int passed, int base) {
 	return e;
 }
 
+// normal ends the stub's precedence over busy programs, which it has if the keeper
+// has it: what it executes must never have it. It comes before the gate, so that
+// the stub is woken there like any other program: one that ceases to be real-time
+// while it runs goes to the end of the queue.
+static void normal(int status) {
+	int priority = 0;
+	long e = call(sys_sched_setscheduler, 0, 0, &priority, 0); // SCHED_OTHER
+	if (e < 0) {
+		long policy = call(sys_sched_getscheduler, 0, 0, 0, 0) & 0xff;
+		if (policy == 1 || policy == 2) // SCHED_FIFO, SCHED_RR
+			fail_on(status, step_session, e, 1);
+	}
+}
+
 static void gate(struct ends e) {
 	u8 b;
 	long n;
 	say(e.status, "R", 1);
+	normal(e.status);
 	while ((n = call(sys_read, e.gate, &b, 1, 0)) == -eintr)
 		;
 	if (n != 1)
 		quit(0);
+	// The gate is open, so the program runs, even if the keeper is killed before it
+	// hears that: SIGPIPE (13) must not end what may have been recorded as started.
+	u64 action[4] = {1, 0, 0, 0}; // SIG_IGN
+	call(sys_rt_sigaction, 13, action, 0, 8);
 	say(e.status, "X", 1);
-	// Until here the stub goes before busy programs, if the keeper does; what it
-	// executes must never. SCHED_OTHER, and of the others SCHED_FIFO and SCHED_RR.
-	int priority = 0;
-	n = call(sys_sched_setscheduler, 0, 0, &priority, 0);
-	if (n < 0) {
-		long policy = call(sys_sched_getscheduler, 0, 0, 0, 0) & 0xff;
-		if (policy == 1 || policy == 2)
-			fail_on(e.status, step_session, n, 1);
-	}
+	action[0] = 0;
+	call(sys_rt_sigaction, 13, action, 0, 8);
 }
 
 // execute tries the candidates as execvp(3) does: a missing one is passed over,
