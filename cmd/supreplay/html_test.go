@@ -296,8 +296,9 @@ func TestManyRecordsInBrowser(t *testing.T) {
 	    draw();
 	    all.push(performance.now() - t);
 	  }
+	  const widest = all.slice(1, 6).sort((x, y) => x - y)[2];
 	  all.sort((x, y) => x - y);
-	  return { median: all[30], p95: all[57], max: all[59] };
+	  return { widest, median: all[30], p95: all[57], max: all[59] };
 	})()`))
 	t.Logf("between frames while it moves in ms %s", c.eval(`new Promise(done => {
 	  const { show, whole } = supreplay, [a, b] = whole(), all = [], size = (b - a) / 6;
