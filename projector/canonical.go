@@ -47,6 +47,10 @@ func Parse(text []byte, seq event.Seq, hash string) (*State, error) {
 	for _, e := range s.Ended {
 		s.ended[e.ID] = e
 	}
+	var share event.Sharing
+	for _, v := range s.Services {
+		share.Spec(&v.Spec)
+	}
 	s.seq, s.hash = seq, hash
 	s.remember(deaths)
 	s.findResolved()

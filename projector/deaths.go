@@ -19,8 +19,9 @@ const (
 )
 
 // Death is one end of a service's instance, compact: what is left of it when
-// its records have gone from the journal. The state remembers deaths for people
-// only: no decision reads them, so they are not part of the canonical form.
+// its records have gone from the journal. The state remembers deaths for people:
+// they are not part of the canonical form. Nothing that happens follows from them;
+// only what is declared lost after all of supd was killed does.
 type Death struct {
 	Seq      event.Seq      `json:"q"` // of instance.exited
 	At       int64          `json:"t"` // milliseconds since 1970
@@ -33,6 +34,10 @@ type Death struct {
 	MaxRSS   int64          `json:"m,omitempty"` // bytes
 	Why      string         `json:"w,omitempty"` // reason of the stop order, or exec; empty: it ended by itself
 	Then     string         `json:"n,omitempty"` // what was decided after it
+	// Instance and Record, its instance.exited, are those of the newest two that had
+	// run: as many may have output that nobody has read yet (R7).
+	Instance string `json:"i,omitempty"`
+	Record   string `json:"x,omitempty"`
 }
 
 // Deaths are the remembered ends of a service, the oldest first.
@@ -49,10 +54,16 @@ func (s *State) tally(v *Service, r *event.Record) {
 		if v.LastExit.Exec != nil {
 			death.Why = event.ReasonExec
 		}
+		if v.LastExit.Ran {
+			death.Instance, death.Record = d.Instance, r.ID
+		}
 		if s.deaths == nil {
 			s.deaths = map[string][]Death{}
 		}
 		list := append(s.deaths[v.Name], death)
+		if n := len(list) - 3; n >= 0 {
+			list[n].Instance, list[n].Record = "", ""
+		}
 		s.deaths[v.Name] = list // which may be the first of its service: the limit depends on how many there are
 		if limit := s.deathLimit(); len(list) > limit {
 			s.deaths[v.Name] = newest(list, limit)

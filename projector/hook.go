@@ -79,13 +79,13 @@ func (s *State) applyAcross(v *Service, r *event.Record) {
 			s.Supd.Bucket = &Bucket{Tokens: max(0, s.Tokens(r.Mono, r.Boot)-1), Mono: r.Mono, Boot: r.Boot}
 		}
 	case event.ServiceWantedData:
-		if d.Reason != event.ReasonDependency {
-			break
-		}
-		if d.Want == event.Down {
+		switch {
+		case d.Reason == event.ReasonDependency && d.Want == event.Down:
 			s.supersedeStarts(v, "it is stopped because of another service that was started or stopped", configures)
-		} else {
+		case d.Reason == event.ReasonDependency:
 			s.supersedeStops(v, "it is started because another service needs it")
+		case d.Reason == event.ReasonAutostart: // it was removed and came again before it had ended
+			s.supersedeStops(v, "it is started because it was configured anew")
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (v *Service) impossible(why string) error {
 // applyWanted also ends the rest of a service that had given up or was
 // completed: wanted again, it is simply stopped.
 func (v *Service) applyWanted(r *event.Record, d event.ServiceWantedData) {
-	v.Want, v.WantReason, v.WantRecord = d.Want, d.Reason, r.ID
+	v.Want, v.WantReason, v.WantRecord, v.FirstWant = d.Want, d.Reason, r.ID, false
 	switch {
 	case d.Want == event.Up:
 		v.Completed = false
@@ -150,7 +150,8 @@ func (v *Service) applyToInstance(r *event.Record, now event.Moment, shuttingDow
 		if err := is(d.Instance); err != nil {
 			return err
 		}
-		in.Adopted = true
+		in.PID, in.StartTime = d.PID, d.StartTime
+		in.Adopted = in.Adopted || d.By != event.AdoptedByNotify
 	case event.InstanceReloadingData:
 		return is(d.Instance)
 	case event.InstanceStuckData:
@@ -204,6 +205,7 @@ func (v *Service) applyStopping(r *event.Record, d event.InstanceStoppingData) e
 		v.Tree.Stop = order
 	case v.Instance == nil && v.Tree == nil && v.LastExit != nil && v.LastExit.Instance == d.Instance:
 		v.Tree = &Tree{Instance: d.Instance, Cgroup: v.LastExit.Cgroup, Boot: v.LastExit.Boot, Stop: order}
+		v.LastExit.Left = false
 	default:
 		return v.impossible(d.Instance + " is not its newest instance")
 	}
@@ -259,7 +261,7 @@ func (v *Service) applyExited(r *event.Record, d event.InstanceExitedData, now e
 	v.LastExit = &LastExit{
 		Instance: in.ID, Run: in.Run, Boot: in.Boot, Cgroup: in.Cgroup, Code: d.Code, Signal: d.Signal, Cause: d.Cause,
 		Expected: d.Expected, At: now, Uptime: d.Uptime, Ran: in.Running != nil, Ready: in.IsReady(), Exec: in.ExecFailed, Record: r.ID,
-		Background: d.Background,
+		Left: d.Leftovers, Background: d.Background,
 	}
 	if in.Stop != nil {
 		v.LastExit.Stop = in.Stop.Reason
@@ -295,14 +297,16 @@ func sweepRetry(sweeps int) int64 {
 
 func (v *Service) applySwept(r *event.Record, d event.InstanceSweptData, now event.Moment, shuttingDown bool) {
 	if v.Tree == nil || v.Tree.Instance != d.Instance {
-		if x := v.LastExit; v.Instance == nil && v.Tree == nil && x != nil && x.Instance == d.Instance && d.Method == MethodLeft {
+		if x := v.LastExit; x != nil && x.Left && x.Instance == d.Instance {
+			x.Left = false
 			v.postStop(r.Boot)
 		}
-		return // leftovers that were named and left alone (stop.mode main)
+		return // leftovers that were named and left alone (stop.mode main), or that a reboot took
 	}
 	if d.Survived > 0 {
 		// Not proven dead: the tree stays, and with it the service (R4).
 		v.Tree.Sweeps++
+		v.Tree.Left = d.Left
 		v.Tree.Retry = now.Mono + sweepRetry(v.Tree.Sweeps)
 		return
 	}

@@ -19,8 +19,9 @@ import (
 
 func atCommand(open opener, now func() time.Time) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "at MOMENT",
-		Short: "Show the state at a moment as status would have shown it",
+		Use:        "at MOMENT",
+		SuggestFor: []string{"status", "state", "show", "dump"},
+		Short:      "Show the state at a moment as status would have shown it",
 		Long: `at rebuilds the state at a moment of the past and shows it as supctl status
 would have shown it then: the state after the last record that is not later
 than the moment. Where the clock went back, the latest time so far counts.
@@ -96,7 +97,7 @@ func (s *source) at(m moment) (*view, error) {
 			f, doubts = s.foldTo(0, g.last.Seq) // the base is of no use; and what is wrong shows from the beginning
 		}
 	}
-	if err := v.reached(m, g.first, g.past, &f, g.damaged); err != nil {
+	if err := v.reached(m, g, &f); err != nil {
 		return nil, err
 	}
 	v.state = f.state
@@ -118,6 +119,7 @@ type aimed struct {
 	base    uint64       // stream sequence of the newest complete base up to last; 0: none
 	past    bool         // records behind the moment were seen
 	damaged bool
+	lost    *finding // in which the moment's record is
 }
 
 // aim leaves the hashes out: those that matter are checked by the fold.
@@ -129,6 +131,9 @@ func (s *source) aim(m moment) (g aimed) {
 		switch {
 		case st.finding != nil:
 			g.damaged = true
+			if f := st.finding; m.seq != 0 && f.First <= m.seq && m.seq <= f.Last {
+				g.lost = f
+			}
 			continue
 		case st.stray:
 			continue
@@ -185,16 +190,18 @@ func (s *source) foldTo(from uint64, last event.Seq) (f fold, doubts []*finding)
 }
 
 // reached tells why a state cannot be shown.
-func (v *view) reached(m moment, first event.Seq, past bool, f *fold, damaged bool) error {
+func (v *view) reached(m moment, g aimed, f *fold) error {
 	switch {
-	case first == 0 && damaged:
+	case g.first == 0 && g.damaged:
 		return fmt.Errorf("no record is readable: run supreplay verify")
-	case first == 0:
+	case g.first == 0:
 		return fmt.Errorf("the journal is empty")
 	case v.last.Seq == 0:
-		return fmt.Errorf("the journal begins later, with record %d", first)
-	case m.seq > v.last.Seq && !past:
+		return fmt.Errorf("the journal begins later, with record %d", g.first)
+	case m.seq > v.last.Seq && !g.past:
 		return fmt.Errorf("the journal ends with record %d", v.last.Seq)
+	case m.seq > v.last.Seq && g.lost != nil && g.lost.What == gapNoted:
+		return fmt.Errorf("supd had to drop records %d to %d, among them this one, and said so; the last one before it is %d", g.lost.First, g.lost.Last, v.last.Seq)
 	case m.seq > v.last.Seq:
 		return fmt.Errorf("record %d is missing; the last one before it is %d", m.seq, v.last.Seq)
 	case !f.known():

@@ -27,6 +27,7 @@ type step struct {
 	rec     event.Encoded
 	unknown error  // rec is of a kind that this version does not know
 	stray   bool   // rec is out of order: no part of the history
+	retold  bool   // it is stray because a gap carries it
 	chosen  bool   // by a reader's own work
 	line    []byte // which made this of it
 
@@ -40,6 +41,8 @@ type reading struct {
 	from uint64      // stream sequence to begin at; 0: the oldest
 	full depth       // what is decoded wholly; nil: everything
 	work func(*step) // done on each record, by several goroutines at once; may be nil
+	// retell has the records that a gap carries (R10) told before it, as stray ones.
+	retell bool
 
 	// passing: no record is kept. Then what is decoded has its texts in the block
 	// that it was read from, and no step outlives its turn.
@@ -56,7 +59,7 @@ type reading struct {
 // where it is not a decoded record.
 func (s *source) history(how reading) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
-		c := chain{src: s, yield: yield, unhashed: how.unhashed}
+		c := chain{src: s, yield: yield, how: how}
 		entries, back := s.entries(&how)
 		steps := loaded(entries, func(st *step) {
 			st.load(&how)
@@ -110,10 +113,9 @@ func placeOf(e *blocks.Entry) place { return place{e.File, e.Offset} }
 // chain checks each record against the one before it.
 type chain struct {
 	src     *source
+	how     reading
 	yield   func(*step) bool
 	stopped bool
-
-	unhashed bool // no record has its hash
 
 	begun   bool
 	first   uint64    // stream sequence of the first record
@@ -189,12 +191,13 @@ func (c *chain) record(s *step) {
 	switch {
 	case !c.begun:
 		c.begin(e, r)
-	case r.Seq == c.last.seq+1 && (c.unhashed || r.Prev == c.last.hash):
+	case r.Seq == c.last.seq+1 && (c.how.unhashed || r.Prev == c.last.hash):
 		c.release(0, 0)
 	case c.recordedGap(r):
 		c.release(0, 0)
 		d := r.Data.(event.JournalGapData)
-		f := c.at(placeOf(e), gapNoted, d.First, d.Last, "supd had to drop them and said so: %s", d.Why)
+		c.retell(s, d)
+		f := c.at(placeOf(e), gapNoted, c.last.seq+1, d.Last, "supd had to drop them and said so: %s", d.Why)
 		f.Grade = note
 		c.emit(&step{finding: f})
 	case r.Seq <= c.last.seq: // what is pending waits for the next record in order
@@ -230,9 +233,30 @@ func (c *chain) begin(e *blocks.Entry, r *event.Record) {
 	}
 }
 
+// retell emits what a gap carries and was not stored late after all.
+func (c *chain) retell(gap *step, d event.JournalGapData) {
+	if !c.how.retell {
+		return
+	}
+	for _, raw := range d.Kept {
+		rec, err := event.Decode(raw)
+		if err != nil || rec.Record.Seq <= c.last.seq {
+			continue
+		}
+		st := &step{entry: gap.entry, rec: rec, stray: true, retold: true}
+		if c.how.work != nil {
+			c.how.work(st)
+		}
+		c.emit(st)
+	}
+}
+
+// recordedGap tells whether supd said what is missing before r. It may have
+// said too much: a publish that timed out may have stored some of it late.
 func (c *chain) recordedGap(r *event.Record) bool {
 	d, ok := r.Data.(event.JournalGapData)
-	return ok && d.First == c.last.seq+1 && d.Last+1 == r.Seq && d.LastHash == r.Prev
+	last := c.last.seq
+	return ok && d.First <= last+1 && last < d.Last && d.Last+1 == r.Seq && d.LastHash == r.Prev
 }
 
 func (c *chain) gap(e *blocks.Entry, r *event.Record) {

@@ -72,11 +72,12 @@ func (o *occurrence) String() string {
 	return which + " " + o.what + " of " + o.service
 }
 
-// resolve finds the record of an occurrence; other moments stay as they are.
+// resolve finds the record of an occurrence, and holds a record's hash against
+// the journal; other moments stay as they are.
 func (s *source) resolve(m moment) (moment, error) {
 	o := m.what
 	if o == nil {
-		return m, nil
+		return m, s.held(m)
 	}
 	h := happenings[o.what]
 	count, first, last := 0, event.Seq(0), event.Seq(0)

@@ -20,8 +20,9 @@ func timelineCommand(open opener, now func() time.Time) *cobra.Command {
 	var q query
 	var since, until string
 	cmd := &cobra.Command{
-		Use:   "timeline",
-		Short: "Tell what happened, one line per record",
+		Use:        "timeline",
+		SuggestFor: []string{"history", "events", "log", "logs", "list"},
+		Short:      "Tell what happened, one line per record",
 		Long: `timeline prints the records of the journal in their order, one line each, with
 a line for each day. Times are local (see TZ), or UTC with --utc.
 
@@ -151,7 +152,7 @@ type printer struct {
 
 func (p *printer) print(src *source) (damaged bool) {
 	inside := true
-	for s := range src.history(reading{full: p.depth(), work: p.prepare, passing: p.n == 0}) {
+	for s := range src.history(reading{full: p.depth(), work: p.prepare, passing: p.n == 0, retell: true}) {
 		if s.finding != nil {
 			if inside {
 				p.waiting = append(p.waiting, s.finding)

@@ -16,8 +16,9 @@ import (
 func verifyCommand(open opener) *cobra.Command {
 	var held, trust string
 	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Tell whether the journal is whole and unaltered",
+		Use:        "verify",
+		SuggestFor: []string{"check", "fsck", "validate"},
+		Short:      "Tell whether the journal is whole and unaltered",
 		Long: `verify reads every byte of the journal and checks it: the checksums of the
 block files, that no number is missing, that each record carries the hash of
 the one before it, that the records can be folded, and that each base in the

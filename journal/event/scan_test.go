@@ -38,7 +38,7 @@ func same(t interface{ Fatalf(string, ...any) }, b []byte) (fast bool) {
 // Nearly every kind has a plan: a field whose type has no reader would make
 // reading a journal slow without a word.
 func TestPlans(t *testing.T) {
-	general := []Kind{ServiceDefined} // a specification
+	general := []Kind{ServiceDefined, JournalGap} // a specification; raw records
 	for _, k := range Kinds() {
 		want := true
 		for _, g := range general {

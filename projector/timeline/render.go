@@ -102,7 +102,7 @@ func Text(r event.Record) string {
 	case event.JournalHealedData:
 		text = fmt.Sprintf("after %s, %s, %s", span(d.Duration), count(d.Records, "record"), d.Method)
 	case event.JournalGapData:
-		text = fmt.Sprintf("records %d to %d are missing: %s", d.First, d.Last, d.Why)
+		text = gap(d)
 	case event.ResourcePressedData:
 		text = fmt.Sprintf("%s: %s%s", d.What, d.Errno, colon(d.Limit))
 	case event.ResourceRelievedData:
@@ -185,6 +185,9 @@ func instanceText(r event.Record) string {
 	case event.InstanceSweptData:
 		return swept(d)
 	case event.InstanceAdoptedData:
+		if d.By == event.AdoptedByNotify {
+			return fmt.Sprintf("pid %d is the main process now: the service said so", d.PID)
+		}
 		return fmt.Sprintf("pid %d found by %s, output %s", d.PID, d.By, d.Output)
 	}
 	return lifeText(r)
