@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"supd/cmd/internal/version"
@@ -140,7 +141,7 @@ func (s *source) report(q query, output bool, note func(*finding)) (*report, err
 			c.add(st)
 		}
 		if len(c.rep.Seq) > maxRows {
-			return nil, fmt.Errorf("it would hold more than %d records: choose a shorter time with --since and --until", maxRows)
+			return nil, fmt.Errorf("it would hold more than %d records: choose a shorter time with --since and --until, or some services with --service", maxRows)
 		}
 	}
 	if inside {
@@ -206,7 +207,7 @@ func (c *collector) add(st *step) {
 		text := timeline.Text(r)
 		c.row(r.Seq, string(r.Kind), r.Subject, r.Actor, markOf(r), text, string(st.entry.Data))
 		c.rep.Cause[row] = c.cause(r.Cause)
-		c.rows[r.ID] = row
+		c.rows[strings.Clone(r.ID)] = row // the text of the whole record is not kept for it
 		c.targets(row, r)
 	} else {
 		row-- // phases only change at records of their service, or at rows that are there

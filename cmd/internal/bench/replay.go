@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ func replays(bin string) (rows []row, err error) {
 	for _, args := range [][]string{
 		{"verify"},
 		{"at", fmt.Sprint(n - 10)},
+		{"at", fmt.Sprint(n / 2)},
 		{"timeline"},
 		{"timeline", "--service", "service-07", "--kind", "instance.exited"},
 		{"why", "service-07"},
@@ -45,7 +47,9 @@ func replays(bin string) (rows []row, err error) {
 				peak = max(peak, u.Maxrss>>10)
 			}
 		}
-		what := fmt.Sprintf("`supreplay %s`, %d records, at most %d MiB", strings.Join(args, " "), n, peak)
+		slices.Sort(ts)
+		rate := float64(n) / ts[len(ts)/2].Seconds()
+		what := fmt.Sprintf("`supreplay %s`, %d records: %.0f records/s, %d MiB at their peak", strings.Join(args, " "), n, rate, peak)
 		rows = append(rows, timings(what, ts))
 	}
 	return rows, nil

@@ -3,7 +3,7 @@
 const $ = id => document.getElementById(id);
 
 const MARKS = ['', 'end', 'configuration', 'command', 'trouble', 'gap', 'supd died', 'crash', 'gave up'];
-const DEATH = 6;
+const PLAIN = 1, DEATH = 6; // what is picked and has no mark of its own is drawn as an end is
 
 async function unpack(id) {
   const text = atob($(id).textContent);
@@ -39,19 +39,33 @@ async function load() {
     const row = Int32Array.from(l.row || []);
     p.bars.push({ row, phase: Int32Array.from(l.phase || []), t: Float64Array.from(row, r => p.time[r]) });
   }
-  // Marks of each lane, by how grave they are: rows and their times.
-  const found = p.names.map(() => MARKS.map(() => []));
-  p.marks = [];
-  for (let i = 0; i < p.mark.length; i++) {
-    const m = p.mark[i];
-    if (!m) continue;
-    p.marks.push(i);
-    found[p.service[i] + 1][m].push(i);
-    for (const s of p.targets[i] || []) found[s + 1][m].push(i);
-  }
-  p.marks = Int32Array.from(p.marks);
-  p.laneMarks = found.map(by => by.map(rows => ({ row: Int32Array.from(rows), t: Float64Array.from(rows, r => p.time[r]) })));
   data = p;
+  sift();
+}
+
+// What is marked: everything that has a mark, or every record of a kind or a
+// group of kinds, by an actor.
+const pick = { kind: '', actor: '' };
+
+function picked(row) {
+  const kind = data.kinds[data.kind[row]];
+  return (!pick.kind || kind === pick.kind || kind.split('.')[0] === pick.kind) && (!pick.actor || data.actors[data.actor[row]] === pick.actor);
+}
+
+// sift finds the marks, and those of each lane by how grave they are: rows and
+// their times.
+function sift() {
+  const all = pick.kind || pick.actor, rows = [];
+  const found = data.names.map(() => MARKS.map(() => []));
+  for (let i = 0; i < data.mark.length; i++) {
+    const m = data.mark[i] || (all ? PLAIN : 0);
+    if (!m || all && !picked(i)) continue;
+    rows.push(i);
+    found[data.service[i] + 1][m].push(i);
+    for (const s of data.targets[i] || []) found[s + 1][m].push(i);
+  }
+  data.marks = Int32Array.from(rows);
+  data.laneMarks = found.map(by => by.map(rows => ({ row: Int32Array.from(rows), t: Float64Array.from(rows, r => data.time[r]) })));
 }
 
 const chunks = new Map(); // unpacked stored records, few at a time

@@ -18,7 +18,7 @@ let listed = { key: '', rows: [] };
 
 function marksList(begin, end) {
   const all = view.lanes.length === data.names.length;
-  const key = `${begin} ${end} ${view.lanes.length} ${view.lanes[1]}`;
+  const key = `${begin} ${end} ${view.lanes.length} ${view.lanes[1]} ${pick.kind} ${pick.actor}`;
   if (key !== listed.key) {
     let rows = data.marks.subarray(begin, end);
     if (!all) rows = rows.filter(inLanes);
@@ -131,9 +131,10 @@ function pictureKeys(e) {
 
 function pageKeys(e) {
   if (e.ctrlKey || e.metaKey || e.altKey) return;
-  const typing = e.target.tagName === 'INPUT';
+  const choosing = e.target.tagName === 'SELECT', typing = choosing || e.target.tagName === 'INPUT';
   if (e.key === 'Escape') {
     if (shut()) return;
+    if (choosing) { e.target.value = ''; repick(); canvas.focus(); return; }
     if (typing) { e.target.value = ''; filter(''); canvas.focus(); return; }
     leaving = true;
     choose(-1);
@@ -141,7 +142,26 @@ function pageKeys(e) {
     e.preventDefault();
     shut();
     $('filter').focus();
+  } else if (!typing && (e.key === 'k' || e.key === 'a')) {
+    e.preventDefault();
+    shut();
+    $(e.key === 'k' ? 'kind' : 'actor').focus();
   } else if (!typing && e.target === document.body && ACTS[e.key]) ACTS[e.key]();
+}
+
+// choices fills a list to choose from; the first is no choice.
+function choices(id, none, values) {
+  const option = (value, text) => { const o = element('option', text); o.value = value; return o; };
+  $(id).replaceChildren(option('', none), ...values.map(v => option(v, v)));
+  $(id).addEventListener('change', repick);
+}
+
+function repick() {
+  pick.kind = $('kind').value;
+  pick.actor = $('actor').value;
+  view.chosen = -1;
+  sift();
+  invalidate();
 }
 
 function listen() {
@@ -191,6 +211,8 @@ async function start() {
   }
   about();
   listen();
+  choices('kind', 'all kinds', [...new Set(data.kinds.flatMap(k => [k.split('.')[0], k]))].sort());
+  choices('actor', 'all actors', data.actors.filter(a => a).sort());
   dress();
   filter('');
   [view.from, view.to] = whole();
