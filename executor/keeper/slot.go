@@ -304,7 +304,14 @@ func parseFailure(b []byte) wire.Failure {
 	}
 }
 
+// toExit leaves out a peak of memory that is the keeper's: a process begins with
+// the peak of the one that forked it, and keeps it across exec.
 func toExit(ws syscall.WaitStatus, u *syscall.Rusage) wire.Exit {
 	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	return wire.Exit{Known: true, Status: ws, CPU: uint64(cpu), MaxRSS: uint64(u.Maxrss)}
+	e := wire.Exit{Known: true, Status: ws, CPU: uint64(cpu)}
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err == nil && u.Maxrss > own.Maxrss {
+		e.MaxRSS = uint64(u.Maxrss)
+	}
+	return e
 }

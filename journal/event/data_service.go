@@ -138,7 +138,7 @@ type InstanceExitedData struct {
 	OOM      bool     `json:"oom"`
 	Uptime   Duration `json:"uptime"`
 	CPU      Duration `json:"cpu"`
-	MaxRSS   int64    `json:"max_rss"` // bytes
+	MaxRSS   int64    `json:"max_rss"` // bytes; 0: unknown, or not above the keeper's own
 	// Leftovers tells that members of its tree live; the record that says what
 	// becomes of them follows.
 	Leftovers bool `json:"leftovers"`

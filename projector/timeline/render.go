@@ -193,7 +193,10 @@ func exited(d event.InstanceExitedData) string {
 	if d.Expected {
 		text += ", expected"
 	}
-	text = fmt.Sprintf("%s, up %s, cpu %s, %s", text, span(d.Uptime), span(d.CPU), size(d.MaxRSS))
+	text = fmt.Sprintf("%s, up %s, cpu %s", text, span(d.Uptime), span(d.CPU))
+	if d.MaxRSS > 0 {
+		text += ", " + size(d.MaxRSS)
+	}
 	if d.Background {
 		text += "; did it go into the background? It must run in the foreground"
 	}

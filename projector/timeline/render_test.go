@@ -34,12 +34,12 @@ func TestLine(t *testing.T) {
 		{
 			"exit by signal", "web", "",
 			event.InstanceExitedData{Signal: ptr("KILL"), OOM: true},
-			"2026-03-04 05:06:07.089     42 web              instance.exited      signal KILL, out of memory, up 0s, cpu 0s, 0 B",
+			"2026-03-04 05:06:07.089     42 web              instance.exited      signal KILL, out of memory, up 0s, cpu 0s",
 		},
 		{
 			"unknown exit", "web", "",
 			event.InstanceExitedData{},
-			"2026-03-04 05:06:07.089     42 web              instance.exited      unknown exit, up 0s, cpu 0s, 0 B",
+			"2026-03-04 05:06:07.089     42 web              instance.exited      unknown exit, up 0s, cpu 0s",
 		},
 		{
 			"command", "", "uid-5",

@@ -155,7 +155,8 @@ type Exit struct {
 	Known  bool
 	Status syscall.WaitStatus
 	// CPU is user and system time in nanoseconds, of the process and the children
-	// it waited for; MaxRSS is in KiB. Both are zero for adopted processes.
+	// it waited for; MaxRSS is in KiB, and zero where it is not above the keeper's
+	// own, which hides it. Both are zero for adopted processes.
 	CPU    uint64
 	MaxRSS uint64
 }
