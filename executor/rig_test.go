@@ -497,7 +497,7 @@ func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool
 		}
 		newest = max(newest, e.Record.Seq)
 		waited := k.w.Now.Mono-e.Record.Mono >= int64(ActGrace)
-		if e.Record.Seq <= k.durable || waited || k.core.State().Supd.Degraded {
+		if e.Record.Seq <= k.durable || waited || k.core.late() {
 			return
 		}
 	}

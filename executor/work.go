@@ -395,3 +395,8 @@ func (c *Core) OutputPending(service, instance string, pending bool) {
 	c.refresh(service)
 	c.startParked()
 }
+
+// Window is how many stubs may be on their way to their gates when n services
+// are started at the same time: one alone would leave its processor idle at each
+// hop between engine, keeper and stub.
+func Window(n int) int { return 4 * max(1, n) }

@@ -14,7 +14,7 @@ func (v *Service) postStop(boot string) {
 
 // applyHookStarted keeps that hooks of one service never overlap, and that
 // each is of the instance it is run for.
-func (v *Service) applyHookStarted(r event.Record, d event.HookStartedData) error {
+func (v *Service) applyHookStarted(r *event.Record, d event.HookStartedData) error {
 	if v.Hook != nil {
 		return v.impossible(v.Hook.Name + " is under way")
 	}
@@ -35,7 +35,7 @@ func (v *Service) applyHookStarted(r event.Record, d event.HookStartedData) erro
 	return nil
 }
 
-func (v *Service) applyHookEnded(r event.Record, d event.HookEndedData, shuttingDown bool) error {
+func (v *Service) applyHookEnded(r *event.Record, d event.HookEndedData, shuttingDown bool) error {
 	if v.Hook == nil || v.Hook.Operation != d.Operation {
 		return v.impossible("hook " + d.Operation + " is not under way")
 	}
@@ -72,7 +72,7 @@ func (v *Service) applyExtended(d event.InstanceExtendedData) error {
 
 // applyAcross folds what a record about one service changes beyond it: the
 // limiter's tokens, and commands that a dependency has made hopeless.
-func (s *State) applyAcross(v *Service, r event.Record) {
+func (s *State) applyAcross(v *Service, r *event.Record) {
 	switch d := r.Data.(type) {
 	case event.InstanceStartingData:
 		if l := s.Config.Start; l != nil && d.Reason == event.ReasonRestart {

@@ -189,6 +189,8 @@ type Tree struct {
 	Stop     StopOrder `json:"stop"`
 	Sweeps   int       `json:"sweeps"` // that left survivors
 	Retry    int64     `json:"retry"`  // mono of the next sweep after one that did
+	// Left are those that the last of them did not end, as many as its record names.
+	Left []event.Process `json:"left,omitempty"`
 }
 
 // NextStart is a scheduled restart.

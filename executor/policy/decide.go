@@ -93,6 +93,8 @@ func (tx *Tx) serviceInput(in Input) {
 		tx.swept(in)
 	case Adopted:
 		tx.adopted(in)
+	case Followed:
+		tx.followed(in)
 	case Lost:
 		tx.lost(in)
 	case Ended:

@@ -143,7 +143,7 @@ func (tx *Tx) swept(in Swept) {
 		return
 	}
 	d := event.InstanceSweptData{
-		Instance: in.Instance, Method: in.Method, Killed: in.Killed, Survived: in.Survived, Took: event.Duration(in.Took),
+		Instance: in.Instance, Method: in.Method, Killed: in.Killed, Survived: in.Survived, Left: in.Left, Took: event.Duration(in.Took),
 	}
 	if d.Killed == nil {
 		d.Killed = []event.Process{}

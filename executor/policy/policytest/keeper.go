@@ -16,12 +16,24 @@ func (w *World) Adopt(service, instance string) {
 	p := w.processes[instance]
 	if p == nil || !p.running || p.boot != w.Now.Boot {
 		w.Seen["nobody there to adopt"]++
-		w.tell(policy.Lost{Service: service, Instance: instance, Leftovers: p != nil && p.tree && p.boot == w.Now.Boot})
+		w.tell(w.lost(service, instance, p))
 		return
 	}
 	w.Seen["adopted"]++
 	w.slots[instance] = &slot{executed: true, adopted: true, results: map[string]policy.Signaled{}}
 	w.tell(*p.adopted())
+}
+
+// lost is what is told of a process that is gone; of every other one the kernel
+// kept how it ended.
+func (w *World) lost(service, instance string, p *process) policy.Lost {
+	lost := policy.Lost{Service: service, Instance: instance, Leftovers: p != nil && p.tree && p.boot == w.Now.Boot}
+	if p != nil && p.ran && p.boot == w.Now.Boot && p.pid%2 == 0 && p.ended != nil && !p.ended.Unknown {
+		x := *p.ended
+		x.Leftovers, x.Left = p.tree, 0
+		lost.Exited = &x
+	}
+	return lost
 }
 
 func (p *process) adopted() *policy.Adopted {

@@ -36,6 +36,7 @@ type process struct {
 	pid               int
 	boot              string
 	gate, running     bool // running: its program was executed and it lives
+	ran               bool // it was
 	tree              bool // members other than the main process live
 	dying             bool // it ends, and is not dead yet
 	killed            bool // KILL was sent, whatever came of it
@@ -159,7 +160,7 @@ func (w *World) Open(instance string) {
 		return
 	}
 	w.oneInstance(p)
-	p.running, s.executed = true, true
+	p.running, p.ran, s.executed = true, true, true
 	p.tree = p.behaviour.Leaves
 	w.tell(policy.Executed{Service: p.service, Instance: instance})
 	if w.Awaits != nil && w.Awaits(p.service) && !p.behaviour.NeverReady {
