@@ -121,7 +121,9 @@ func (c *Core) step(in policy.Input) error {
 	if err := c.commit(tx.Records); err != nil {
 		return err
 	}
-	if _, ok := in.(policy.Settle); ok {
+	// Where supd has stopped already, and only its keeper does not know, nothing is
+	// settled: what an engine before this one perhaps did is not done again (R4).
+	if _, ok := in.(policy.Settle); ok && !c.Config.State.Supd.Stopped {
 		c.settled = true
 		for name := range c.Config.State.Services {
 			tx.Touched[name] = true

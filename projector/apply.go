@@ -163,10 +163,14 @@ func (s *State) applyDefined(r *event.Record, d event.ServiceDefinedData) {
 		s.Services[r.Subject] = v
 	}
 	added := v.Removed
+	_, other := v.Spec.Diff(d.Spec)
 	v.Spec, v.Digest, v.Removed, v.Definition = d.Spec, d.Digest, false, r.Seq
 	s.graph = nil
 	if v.FirstWant = added && d.Spec.Autostart && v.Want == event.Down; added {
 		s.awaitAdded(v)
+	}
+	if i := v.Instance; i != nil && i.Stop == nil {
+		i.Outdated = added || other
 	}
 	s.settleTargets(v) // what a reload is refused for may be in the specification
 }

@@ -200,7 +200,7 @@ func (v *Service) applyStopping(r *event.Record, d event.InstanceStoppingData) e
 			order.Signaled, order.Killed, order.PreStop = old.Signaled && old.Signal == d.Signal, old.Killed, old.PreStop
 			order.Hooked = old.Hooked
 		}
-		v.Instance.Stop = &order
+		v.Instance.Stop, v.Instance.Outdated = &order, false
 	case v.Tree != nil && v.Tree.Instance == d.Instance:
 		v.Tree.Stop = order
 	case v.Instance == nil && v.Tree == nil && v.LastExit != nil && v.LastExit.Instance == d.Instance:

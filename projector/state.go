@@ -154,6 +154,7 @@ type Instance struct {
 	Health     string        `json:"health,omitempty"`      // healthy, unhealthy; empty: not known yet
 	PreStarted bool          `json:"pre_started,omitempty"` // pre_start ended with success: the gate may open
 	PostStart  bool          `json:"post_start,omitempty"`  // post_start was begun
+	Outdated   bool          `json:"outdated,omitempty"`    // its service is another one now, and the order to end it follows in the same batch
 }
 
 // IsReady tells that the instance runs and, where it has to say so, is ready.

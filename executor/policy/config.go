@@ -104,9 +104,11 @@ func (tx *Tx) remove(v *projector.Service, cause string) {
 // want.
 func (tx *Tx) define(def Definition, cause string) {
 	tx.emit(def.Name, cause, event.ServiceDefinedData{Spec: def.Spec, Digest: def.Spec.Digest()})
-	if v := tx.State.Services[def.Name]; def.Spec.Autostart && v.Want == event.Down {
+	v := tx.State.Services[def.Name]
+	if def.Spec.Autostart && v.Want == event.Down {
 		tx.emit(def.Name, cause, event.ServiceWantedData{Want: event.Up, Reason: event.ReasonAutostart})
 	}
+	tx.stop(v, event.ReasonConfig, cause) // it was removed, and its end had to wait for others
 }
 
 // redefine changes a service. A running instance is replaced only if a key

@@ -211,6 +211,9 @@ func (tx *Tx) follow(v *projector.Service) {
 		return
 	}
 	tx.pullAgain(v)
+	if v.Want != event.Up { // what it needs is in conflict with it, and came last
+		return
+	}
 	n := needs(tx.State, v)
 	w := v.Waiting
 	switch {

@@ -35,19 +35,21 @@ func (tx *Tx) resume(c *projector.Command) {
 			tx.lower(v, event.ReasonCommand, c.Actor, c.Record)
 		case c.Verb == event.VerbRestart && !c.Rolling() && tx.untouched(v, c):
 			tx.restart(v, c.Actor, c.Record)
-		case c.Configures() && v.Want == event.Up && v.Instance != nil && v.Run <= c.After[name]:
-			tx.stop(v, event.ReasonConfig, c.Record)
 		}
 	}
 }
 
 // cutOff tells that a configuration was not applied as a whole: some target of
-// its command has no result and waits for nothing.
+// its command has no result and waits for nothing, or for what nobody ordered.
 func (tx *Tx) cutOff(c *projector.Command) bool {
 	return len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, func(name string) bool {
 		v := tx.State.Services[name]
 		_, done := c.Results[name]
-		return !done && (v == nil || !slices.Contains(v.Pending, c.ID))
+		if done || v != nil && v.Removed {
+			return false
+		}
+		return v == nil || !slices.Contains(v.Pending, c.ID) || v.Want == event.Down ||
+			v.Instance != nil && v.Instance.Stop == nil && v.Run <= c.After[name]
 	})
 }
 
@@ -101,12 +103,17 @@ func (tx *Tx) resumeTrees() {
 	}
 }
 
-// resumeDefinitions gives those their first want that were defined by a batch
-// that was cut off behind that.
+// resumeDefinitions goes on where a batch was cut off behind the definition of a
+// service: it is wanted up for the first time, and what runs of the service that it
+// was ends.
 func (tx *Tx) resumeDefinitions() {
 	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
-		if v := tx.State.Services[name]; v.FirstWant && !v.Removed {
+		v := tx.State.Services[name]
+		if v.FirstWant && !v.Removed {
 			tx.raise(v, event.ReasonAutostart, self, "")
+		}
+		if v.Instance != nil && v.Instance.Outdated {
+			tx.stop(v, event.ReasonConfig, "")
 		}
 	}
 }

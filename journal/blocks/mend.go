@@ -46,6 +46,14 @@ type Mender struct {
 	// CutTail also takes out a last record that was being written, with the
 	// evidence. The server does so without.
 	CutTail bool
+	step    func() // of tests: called after each change to the file system
+}
+
+// did tells a test that the file system has changed.
+func (m *Mender) did() {
+	if m.step != nil {
+		m.step()
+	}
 }
 
 // Mend rewrites the damaged blocks and sets the damaged files aside as
@@ -61,6 +69,7 @@ func (m *Mender) Mend() ([]Mended, []Hole, error) {
 	if left, err := filepath.Glob(filepath.Join(globEscape(dir), "msgs", mendedPrefix+"*")); err == nil {
 		for _, path := range left { // of a crash in the middle of this
 			_ = os.Remove(path)
+			m.did()
 		}
 	}
 	w := mendWalk{m: m}
@@ -81,6 +90,7 @@ func (m *Mender) Mend() ([]Mended, []Hole, error) {
 	if err := os.Remove(filepath.Join(dir, "msgs", "index.db")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("cannot mend journal: %w", err)
 	}
+	m.did()
 	for _, d := range []string{filepath.Join(dir, "msgs"), dir} {
 		if err := syncDir(d); err != nil {
 			return nil, nil, fmt.Errorf("cannot mend journal: %w", err)
@@ -148,7 +158,7 @@ func (w *mendWalk) block(f file, newest bool) error {
 		return err
 	}
 	w.mended = append(w.mended, Mended{File: f.path, Evidence: evidence, Kept: kept})
-	return replaceFile(f.path, out)
+	return w.m.replaceFile(f.path, out)
 }
 
 // tear begins a hole, or goes on with the one that is open.
@@ -240,6 +250,7 @@ func (m *Mender) descriptions(dir string) error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
+		m.did()
 	}
 	return nil
 }
@@ -268,6 +279,7 @@ func (m *Mender) setAside(path string) (string, error) {
 	if err != nil && !errors.Is(err, os.ErrExist) { // exists: an attempt before this one got as far
 		return "", fmt.Errorf("cannot keep evidence of %s: %w", path, err)
 	}
+	m.did()
 	return to, syncDir(m.Evidence)
 }
 
@@ -301,16 +313,24 @@ const mendedPrefix = "mended-"
 
 // replaceFile puts new content under a name so that a power cut leaves the
 // old or the new one.
-func replaceFile(path string, b []byte) error {
+func (m *Mender) replaceFile(path string, b []byte) error {
 	// The server takes every name that begins like a block for one.
 	temp := filepath.Join(filepath.Dir(path), mendedPrefix+filepath.Base(path))
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o640)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	m.did()
+	for _, half := range [][]byte{b[:len(b)/2], b[len(b)/2:]} { // a crash may come in the middle
+		if _, e := f.Write(half); e != nil {
+			err = e
+			break
+		}
+		m.did()
+	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(temp, path)
+		m.did()
 	}
 	if err != nil {
 		_ = os.Remove(temp) // it takes space that may be what is wanted

@@ -91,6 +91,14 @@ var bugs = []bug{
 		"half a respawn is left so", "P3", "executor/policy/recovery.go",
 		"		tx.resumeService(tx.State.Services[name])\n", "		_ = name\n",
 	},
+	{
+		"leftovers behind a cut are left", "P1", "executor/policy/recovery.go",
+		"	tx.resumeTrees()\n", "",
+	},
+	{
+		"a definition behind a cut is forgotten", "P2", "executor/policy/recovery.go",
+		"	tx.resumeDefinitions()\n", "",
+	},
 	// loop
 	{
 		"acts before the commit", "R1", "executor/work.go",

@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	seeds := flag.Int("seeds", 4000, "seeds that a bug may survive at most")
+	seeds := flag.Int("seeds", 3000, "seeds that a bug may survive at most")
 	only := flag.String("only", "", "run the bugs whose name contains this")
 	from := flag.Int("from", 1, "begin with this bug of the list")
 	flag.Parse()
