@@ -83,14 +83,15 @@ func (l *Logger) batch() {
 	}
 	l.batchAt = time.Time{}
 	busy, calm, more := false, true, false
+	budget := min(turnBytes, max(turnLeast, int64(roundBytes/max(1, len(l.readies)))))
 	for _, e := range l.readies {
 		if !e.ready || l.pipes[e.fd] != e {
 			continue // taken out meanwhile
 		}
 		e.ready = false
-		moved := l.turn(e, turnBytes)
-		more = more || moved >= turnBytes
-		busy = busy || moved >= min(e.capacity, turnBytes)/2 // after turn has made it larger
+		moved := l.turn(e, budget)
+		more = more || moved >= budget
+		busy = busy || moved >= min(e.capacity, budget)/2 // after turn has made it larger
 		calm = calm && moved < e.capacity/4
 	}
 	clear(l.readies)
