@@ -324,13 +324,14 @@ func (j *Journal) NeedBase() bool {
 }
 
 // NeedCompact tells that the run log is more than half full and that Compact
-// would free a good part of it.
+// would free a good part of it, or nearly full and that it would free some.
 func (j *Journal) NeedCompact() bool {
 	if j.log == nil {
 		return true
 	}
 	u := j.log.use()
-	return u.used > u.size/2 && u.reclaimable > u.size/4
+	worth := u.used > u.size/2 && u.reclaimable > u.size/4 || u.used > u.size/4*3 && u.reclaimable > u.size/16
+	return worth && j.log.mayCompact()
 }
 
 // Compact begins the run log anew with a base of the newest record; what is
@@ -352,7 +353,6 @@ func (j *Journal) Compact(base Base) error {
 }
 
 // Pressure is how full the run log is with what cannot be freed yet, 0 to 1.
-// From 0.75 on only commands and phase changes should be appended (R10).
 func (j *Journal) Pressure() float64 {
 	if j.log == nil {
 		return 0
@@ -361,9 +361,17 @@ func (j *Journal) Pressure() float64 {
 	return float64(u.used-u.reclaimable) / float64(u.size)
 }
 
-// Undurable says what Drop would give up now: first and last number, last hash
-// and counts by kind. Last is 0 if nothing would. Why is left to the caller.
-func (j *Journal) Undurable() event.JournalGapData { return j.q.undurable() }
+// NeedDrop tells that three quarters of the run log cannot be freed: Drop makes
+// room, and the last quarter is there for what comes until then (R10).
+func (j *Journal) NeedDrop() bool { return j.Pressure() >= 0.75 && j.log.roomToDrop() }
+
+// Undurable says what Drop would give up now, together with more, a batch that
+// Append had no room for: first and last number, last hash, lives of crashing
+// services by service, counts by kind, and as it was what is worth keeping. Last is
+// 0 if nothing would. Why is left to the caller.
+func (j *Journal) Undurable(more ...event.Encoded) event.JournalGapData {
+	return j.q.undurable(j.log.keptRoom(), more)
+}
 
 // Drop is the last resort when the run log is full (R10): it gives up all
 // records that are not durable. The batch begins with the journal.gap record
@@ -405,7 +413,7 @@ func (j *Journal) WaitDurable(ctx context.Context, seq event.Seq) error { return
 // RunLogPath is where the run log is, for people.
 func (j *Journal) RunLogPath() string {
 	if inMemory(j.path) {
-		return "memory of the keeper (memfd), lost with it"
+		return "memory that keeper and engine hold (memfd), lost when both die at once; a tmpfs on /dev/shm or the runtime folder keeps it"
 	}
 	return j.path
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -42,6 +43,7 @@ type runLog struct {
 	hand      string
 	deaths    int
 	buf       []byte
+	cramped   time.Time // when there was no memory to grow
 }
 
 // pendingRecord is a record that is not yet durable: compaction carries it.
@@ -272,7 +274,8 @@ func (l *runLog) before(e event.Encoded, base Base) Link {
 func (b Base) frameSize() int64 { return frameHeader + 1 + 8 + hashSize + 4 + int64(len(b.State)) }
 
 // append writes one batch as one frame with one pwrite: after a kill either all
-// of it is there or nothing. It returns ErrRunLogFull if it does not fit.
+// of it is there or nothing. It returns ErrRunLogFull if it does not fit; a batch
+// of more than a quarter of the region is given a larger run log if there is memory.
 func (l *runLog) append(batch []event.Encoded) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -291,7 +294,14 @@ func (l *runLog) append(batch []event.Encoded) error {
 	l.buf = appendRecords(append(l.buf[:0], make([]byte, frameHeader)...), recs)
 	size := int64(len(l.buf))
 	if l.end+size+frameEnd > l.region {
-		return ErrRunLogFull
+		if size <= l.region/4 {
+			return ErrRunLogFull
+		}
+		// A batch that is large by itself, such as a configuration, gets its room:
+		// it comes once. What piles up in small ones does not (P9).
+		if err := l.grow(l.end + 2*size); err != nil {
+			return err
+		}
 	}
 	l.buf = sealFrame(l.buf, l.gen, l.end)
 	if _, err := l.w.WriteAt(l.buf, l.offset(l.gen)+l.end); err != nil {

@@ -67,7 +67,7 @@ records have left the journal.`,
 			if a.json() {
 				return a.writeJSON(append([]timeline.Death{}, deaths...))
 			}
-			return timeline.WriteDeaths(a.out, deaths, time.Local)
+			return a.writeLines(timeline.DeathLines(deaths, time.Local, width(a.out)))
 		},
 	}
 	cmd.Flags().IntVarP(&n, "lines", "n", 0, "only the last `N` (default: all that are known)")

@@ -226,7 +226,7 @@ func (e *engine) use(c *executor.Core, digest string) {
 	before := e.launches
 	e.set, e.launches = r.own, r.launches
 	setLog(r.set.Supd.LogLevel, r.set.Supd.LogFormat)
-	c.SetConcurrency(r.set.Start.Concurrency)
+	c.SetConcurrency(executor.Window(r.set.Start.Concurrency))
 	if e.bridge != nil {
 		e.bridge.SetAccess(e.access())
 		e.network.use(r.set.Listen, r.bound)

@@ -31,6 +31,9 @@ import (
 const (
 	lockWait  = 5 * time.Second // for a predecessor that is dying
 	closeWait = 5 * time.Second // for the last records to become durable
+	// sickWait is the same where the journal is known to take none: the run log
+	// keeps them, and who shuts a machine down should not wait for a full disk.
+	sickWait = time.Second
 )
 
 // engine is the event-sourced part of supd, wired together: journal and
@@ -83,6 +86,7 @@ func engineMain(safe bool) int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
 	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
+	keeper.Prefer()
 	time.AfterFunc(prewarmAfter, func() { keeper.Prewarm(engineThreads) })
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
 	e.tidy.rest = e.rest
@@ -121,7 +125,7 @@ func (e *engine) run(safe bool) error {
 		Core: executor.Config{
 			State: was.state, Journal: journalPort{e.journal, e.log}, Launches: e, Clock: clock{e.boot},
 			Source: "supd/" + e.args.Node + "/" + e.identity.NodeID,
-			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: e.set.Start.Concurrency, Poisoned: was.poisoned,
+			Inbox:  e.configs.startup.Journal.Inbox, Concurrency: executor.Window(e.set.Start.Concurrency), Poisoned: was.poisoned,
 			Use: e.use, Upgrade: e.replace, Prober: e.prober, NotifySocket: keeper.NotifyPath(listener.Addr().String()), NodeID: e.identity.NodeID,
 		},
 		Host: e.client, Log: e.log,
@@ -131,6 +135,7 @@ func (e *engine) run(safe bool) error {
 		Heard:       was.heard,
 		Strangers:   e.strangers(was.broken),
 		Ready:       e.ready,
+		Drain:       e.prober.Drain,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
 		Reload:      e.reload, LoggerStarted: func() { e.tellLogger(false) },
@@ -174,6 +179,9 @@ func (e *engine) configuration(s *projector.State) error {
 // the first of a keeper that no person started, so an edited file never reaches
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	if err := noneMissing(e.args.Places.Runtime); err != nil {
+		return err
+	}
 	e.prober.Listen()
 	r := e.pending
 	e.pending = nil // it may be large
@@ -227,6 +235,13 @@ func (e *engine) serve(l *net.UnixListener) error {
 	}
 	e.bridge = control.NewBridge(control.BridgeConfig{
 		Node: e.args.Node, Access: e.access(), Auth: e.auth, Dial: e.journal.InProcessConn, Denied: e.Denied, Log: e.log,
+		Short: func(err error) {
+			var errno syscall.Errno
+			if errors.As(err, &errno) {
+				e.loop.Short(errno, "control connection: "+err.Error())
+			}
+		},
+		Eased: e.loop.Eased,
 	})
 	e.server, err = control.NewServer(control.ServerConfig{
 		Node: e.args.Node, Conn: e.conn, Bridge: e.bridge, Handler: e, Inbox: e.configs.startup.Journal.Inbox, Log: e.log,
@@ -296,6 +311,7 @@ func (e *engine) runLoop() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	defer e.health.whenSick(func() { time.AfterFunc(sickWait, cancel) })()
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)

@@ -72,6 +72,9 @@ type estateSlot struct {
 	// Doubt: nobody can say whether the gate was opened before its keeper died. A
 	// stub that saw the end of its gate exits with 0, so this code proves nothing.
 	Doubt bool `json:"doubt,omitempty"`
+	// Mains and First are of a slot that has had another main process (Follow).
+	Mains int    `json:"mains,omitempty"`
+	First leader `json:"first,omitzero"`
 }
 
 // NewEstate returns one that holds nothing.
@@ -219,7 +222,9 @@ func (b Boot) Start(path string, argv, env []string) (pid int, err error) {
 	if err := (Boot{b.Args, given}).write(fd); err != nil {
 		return 0, err
 	}
-	pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	plainly(func() {
+		pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	})
 	if err != nil {
 		return 0, fmt.Errorf("cannot start a keeper: %w", err)
 	}

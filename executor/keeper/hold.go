@@ -3,6 +3,8 @@ package keeper
 import (
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"supd/executor/keeper/wire"
 )
 
@@ -20,6 +22,7 @@ type holdings struct {
 type holding struct {
 	slot   wire.Slot
 	fds    [3]int // pidfd, stdout, stderr; -1 if not held
+	main   uint64 // identity of the process of the last pidfd; 0: not known
 	opened bool   // the keeper was asked to open the gate
 	merged bool
 	data   []byte
@@ -35,17 +38,47 @@ func (h *holdings) of(instance string) *holding {
 	return x
 }
 
-// take keeps a descriptor.
-func (h *holdings) take(m *wire.Hold, fd int) {
+// take keeps descriptors.
+func (h *holdings) take(m *wire.Hold, fds []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x := h.of(m.Instance)
-	at := &x.fds[m.Held-wire.HeldProcess]
-	closeAll(at)
-	*at, x.merged, x.data = fd, m.Merged, m.Settings
-	if h.gone {
+	x.merged, x.data = m.Merged, m.Settings
+	for i := range x.fds {
+		if m.Held&(wire.HeldProcess<<i) == 0 {
+			continue
+		}
+		at := &x.fds[i]
 		closeAll(at)
+		*at, fds = fds[0], fds[1:]
+		if i == 0 {
+			x.main = identity(*at)
+		}
+		if h.gone {
+			closeAll(at)
+		}
 	}
+}
+
+// identity names the process of a pidfd, dead or alive, among all of this boot;
+// 0 where the kernel gives it no number of its own (before Linux 6.9).
+func identity(pidfd int) uint64 {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Fstatfs(pidfd, &fs) != nil || fs.Type != unix.PID_FS_MAGIC || unix.Fstat(pidfd, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// IsMain tells whether a pidfd is of the main process that the instance has now,
+// or had when it ended: of one that has ended and was reaped nothing else tells
+// who it was.
+func (c *Client) IsMain(instance string, pidfd int) bool {
+	c.held.mu.Lock()
+	defer c.held.mu.Unlock()
+	x := c.held.byInstance[instance]
+	return x != nil && x.main != 0 && x.main == identity(pidfd)
 }
 
 // opening notes that the gate may be open from now on.

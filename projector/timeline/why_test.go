@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"supd/journal/event"
 	"supd/projector"
@@ -281,9 +282,19 @@ func TestDeaths(t *testing.T) {
 	if last := deaths[len(deaths)-1]; last.Run != 200 || last.Root != RootCommand || !last.Expected {
 		t.Errorf("the newest: %+v", last)
 	}
-	var b strings.Builder
-	if err := WriteDeaths(&b, deaths, time.UTC); err != nil || strings.Count(b.String(), "\n") != MaxDeaths+1 {
-		t.Error(err, b.String())
+	for _, columns := range []int{60, 80, 0} {
+		lines := DeathLines(deaths, time.UTC, columns)
+		if len(lines) != MaxDeaths+1 {
+			t.Errorf("%d lines for %d deaths", len(lines), len(deaths))
+		}
+		for _, l := range lines {
+			if columns > 0 && utf8.RuneCountInString(l) > columns {
+				t.Errorf("wider than %d columns: %s", columns, l)
+			}
+		}
+		if !strings.Contains(lines[1], "exit code") || !strings.Contains(lines[1], "retry 7 in") {
+			t.Errorf("in %d columns: %s", columns, lines[1])
+		}
 	}
 }
 

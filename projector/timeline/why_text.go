@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"supd/journal/event"
 )
 
 // WriteWhy writes an explanation for people: the root first, then how it came
@@ -35,10 +36,10 @@ func WriteWhy(w io.Writer, e Explanation, zone *time.Location) error {
 	return err
 }
 
-// WriteDeaths writes deaths as a table for people, the oldest first.
-func WriteDeaths(w io.Writer, deaths []Death, zone *time.Location) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "TIME\tRUN\tEXIT\tUPTIME\tTHEN\tWHY")
+// DeathLines are deaths as a table for people, the oldest first, no line wider
+// than width (0: no limit).
+func DeathLines(deaths []Death, zone *time.Location, width int) []string {
+	rows := [][]string{{"RUN", "TIME", "EXIT", "UPTIME", "THEN", "WHY"}}
 	for _, d := range deaths {
 		run := "?"
 		if d.Run > 0 {
@@ -48,7 +49,19 @@ func WriteDeaths(w io.Writer, deaths []Death, zone *time.Location) error {
 		if then == "" {
 			then = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Time.In(zone).Format(TimeFormat), run, d.Exit, span(d.Uptime), then, d.Why)
+		uptime := span(event.Duration(time.Duration(d.Uptime).Round(time.Millisecond)))
+		rows = append(rows, []string{run, d.Time.In(zone).Format(time.DateTime), d.Exit, uptime, then, d.origin()})
 	}
-	return t.Flush()
+	return Fit(rows, width)
+}
+
+// origin is why it ended, without what the columns beside it tell.
+func (d *Death) origin() string {
+	switch d.Root {
+	case RootExit:
+		return "by itself"
+	case RootSignal:
+		return "a signal that was not supd's"
+	}
+	return d.Why
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"supd/cmd/internal/bench/bigjournal"
 )
 
@@ -46,12 +48,15 @@ func grow(bin, drawing string, services, records int) (rows []row, err error) {
 		if n > records {
 			break
 		}
-		ts, err := onJournal(bin, n)
+		j, err := onJournal(bin, n)
 		if err != nil {
 			return rows, err
 		}
-		rows = append(rows, timings(fmt.Sprintf("start on a journal of %d records → status answered", n), ts))
-		boot.add(n, 1e3*ts[len(ts)/2].Seconds())
+		rows = append(rows,
+			timings(fmt.Sprintf("start on a journal of %d records → status answered", n), j.boot),
+			timings(fmt.Sprintf("SIGKILL of the engine → `supctl status` answered, %d records", n), j.status),
+			timings(fmt.Sprintf("SIGKILL of the engine → `supctl stop` done, %d records", n), j.stop))
+		boot.add(n, 1e3*j.boot[len(j.boot)/2].Seconds())
 	}
 	return rows, os.WriteFile(drawing, plot([]series{launch, respawn, memory, idle, death, boot}), 0o644)
 }
@@ -100,61 +105,115 @@ func crowd(bin string, n int) (c cost, err error) {
 	return c, nil
 }
 
-// onJournal measures a start of supd, as after a reboot, on a journal of n
-// records.
-func onJournal(bin string, n int) (ts []time.Duration, err error) {
-	for range 3 {
-		t, err := oneStart(bin, n)
-		if err != nil {
-			return nil, err
-		}
-		ts = append(ts, t)
-	}
-	slices.Sort(ts)
-	return ts, nil
+// recovery is what a journal's length costs.
+type recovery struct {
+	boot   []time.Duration // from the launch of supd, as after a reboot
+	status []time.Duration // from SIGKILL of the engine to an answered status
+	stop   []time.Duration // from SIGKILL of the engine to a stop that is done
 }
 
-func oneStart(bin string, n int) (took time.Duration, err error) {
-	s, err := start(bin, 0) // makes the folders, the identity and the stream
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	if err := s.answers(now()); err != nil {
-		return 0, err
-	}
-	if err := s.end(); err != nil {
-		return 0, err
-	}
-	state := filepath.Join(s.state, "state")
-	identity, err := os.ReadFile(filepath.Join(state, "node.json"))
-	if err != nil {
-		return 0, err
-	}
-	blocks, err := filepath.Glob(filepath.Join(state, "journal", "jetstream", "*", "streams", "JOURNAL", "msgs", "*"))
-	if err != nil || len(blocks) == 0 {
-		return 0, fmt.Errorf("cannot find the journal's blocks (%w)", err)
-	}
-	for _, b := range blocks {
-		if err := os.Remove(b); err != nil {
-			return 0, err
+// onJournal measures three starts of supd on a journal of n records, and deaths
+// of its engine after the last of them.
+func onJournal(bin string, n int) (r recovery, err error) {
+	for i := range 3 {
+		s, took, err := oneStart(bin, n)
+		if err != nil {
+			return r, err
+		}
+		r.boot = append(r.boot, took)
+		if i == 2 {
+			err = s.diesOn(&r)
+		}
+		if err = errors.Join(err, s.stop()); err != nil {
+			return r, err
 		}
 	}
-	if _, err := bigjournal.Write(state, n); err != nil {
-		return 0, err
+	slices.Sort(r.boot)
+	return r, nil
+}
+
+// oneStart starts supd on a journal of n records.
+func oneStart(bin string, n int) (s *supd, took time.Duration, err error) {
+	s, err = start(bin, stopSamples) // makes the folders, the identity and the stream
+	if err != nil {
+		return nil, 0, err
 	}
-	if err := os.WriteFile(filepath.Join(state, "node.json"), identity, 0o600); err != nil {
-		return 0, err
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	if err := errors.Join(s.answers(now()), s.end(), s.lengthen(n)); err != nil {
+		return nil, 0, err
 	}
 	if err := s.launch(); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	s.patient = 2 * time.Minute
 	if err := s.answers(s.started); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	took = time.Duration(now() - s.started)
-	return took, s.wentOnFrom(n)
+	return s, took, s.wentOnFrom(n)
+}
+
+// diesOn measures deaths of the engine on the journal that is there.
+func (s *supd) diesOn(r *recovery) (err error) {
+	if _, r.status, err = s.deaths(stopSamples); err != nil {
+		return err
+	}
+	r.stop, err = s.stopsAfterDeaths(stopSamples)
+	return err
+}
+
+// stopSamples is how many services are stopped, each just after a death of the
+// engine.
+const stopSamples = 5
+
+// stopsAfterDeaths measures from SIGKILL of the engine until a stop of a
+// running service is done.
+func (s *supd) stopsAfterDeaths(samples int) (ts []time.Duration, err error) {
+	for i := range samples {
+		pids, err := s.pids()
+		if err != nil {
+			return nil, err
+		}
+		killed := now()
+		if err := unix.Kill(pids[1].pid, unix.SIGKILL); err != nil {
+			return nil, fmt.Errorf("cannot kill the engine: %w", err)
+		}
+		if _, err := s.supctl("stop", fmt.Sprintf("s-%d", i)); err != nil {
+			return nil, err
+		}
+		ts = append(ts, time.Duration(now()-killed))
+		if _, err := s.engineStarted(pids[1].pid); err != nil {
+			return nil, err
+		}
+		time.Sleep(betweenDeaths)
+	}
+	return ts, nil
+}
+
+// lengthen puts a journal of n records in the place of the stopped supd's own.
+func (s *supd) lengthen(n int) error {
+	state := filepath.Join(s.state, "state")
+	identity, err := os.ReadFile(filepath.Join(state, "node.json"))
+	if err != nil {
+		return err
+	}
+	blocks, err := filepath.Glob(filepath.Join(state, "journal", "jetstream", "*", "streams", "JOURNAL", "msgs", "*"))
+	if err != nil || len(blocks) == 0 {
+		return fmt.Errorf("cannot find the journal's blocks (%w)", err)
+	}
+	for _, b := range blocks {
+		if err := os.Remove(b); err != nil {
+			return err
+		}
+	}
+	if _, err := bigjournal.Write(state, n); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(state, "node.json"), identity, 0o600)
 }
 
 // wentOnFrom checks that supd took the journal for its own: a start that sets it
