@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ func TestFloodsShareFairly(t *testing.T) {
 				}
 				counts[i] += int64(n)
 				sum.Add(int64(n))
+				runtime.Gosched() // else Go lets one write for 10 ms while the others have not begun
 			}
 		})
 	}
