@@ -65,8 +65,9 @@
 //
 // # What is promised about power loss
 //
-// Nothing beyond best effort: segments are synced when they close and when the
-// logger finishes, not per write. The order of lines within a stream is always
+// Nothing beyond best effort: segments are synced about a second after they
+// close and when the logger finishes, not per write; in a flood that closes more
+// than 64 in that time, some are left to the kernel. The order of lines within a stream is always
 // that of the file; between the two streams it is by time, exact to one batch
 // of the logger (about 10 ms).
 package output

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,8 +11,8 @@ import (
 )
 
 // 200 services that write as fast as they can get about the same: none less than a
-// sixth of the average (a pipe that the kernel does not let grow gets a quarter of
-// what others do), nor more than four times. It counts bytes, not time.
+// third of the average, also where the kernel does not let a pipe grow, nor more
+// than four times. It counts bytes, not time.
 func TestFloodsShareFairly(t *testing.T) {
 	const writers, total = 200, 200 << 20
 	b := newBench(t, t.TempDir(), Options{})
@@ -33,6 +34,7 @@ func TestFloodsShareFairly(t *testing.T) {
 				}
 				counts[i] += int64(n)
 				sum.Add(int64(n))
+				runtime.Gosched() // else Go lets one write for 10 ms while the others have not begun
 			}
 		})
 	}
@@ -42,7 +44,7 @@ func TestFloodsShareFairly(t *testing.T) {
 	slices.Sort(counts[:])
 	average := sum.Load() / writers
 	t.Logf("least %d, median %d, most %d of %d", counts[0], counts[writers/2], counts[writers-1], average)
-	if counts[0] < average/6 || counts[writers-1] > average*4 {
+	if counts[0] < average/3 || counts[writers-1] > average*4 {
 		t.Errorf("not shared: least %d, most %d, average %d", counts[0], counts[writers-1], average)
 	}
 }

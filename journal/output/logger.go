@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -48,7 +47,10 @@ const (
 	sweepEvery  = 30 * time.Second
 	// syncQueue bounds the closed segments waiting for their sync. More are
 	// closed without one: a slow disk must not hold back output for it.
-	syncQueue = 16
+	syncQueue = 64
+	// syncDelay is how long a closed segment waits for its sync: a burst has then
+	// passed, which the commits of a journaling file system would slow down.
+	syncDelay = time.Second
 )
 
 // Logger drains pipes into segments. One goroutine, that of Run, does all of
@@ -68,6 +70,7 @@ type Logger struct {
 	epoll  int
 	emitMu sync.Mutex
 	syncs  chan toSync
+	hurry  chan struct{} // closed when syncs should not wait any more
 	synced chan struct{} // closed when the last sync is done
 	packs  chan packJob
 	packed chan struct{} // closed when the compressor has ended
@@ -97,8 +100,9 @@ type Logger struct {
 }
 
 type toSync struct {
-	service  string
-	log, idx *os.File
+	service string
+	names   []string
+	closed  time.Time
 }
 
 // NewLogger makes a logger for the output folder dir. It reads and writes no
@@ -112,7 +116,7 @@ func NewLogger(dir string, opts Options) (*Logger, error) {
 	}
 	l := &Logger{
 		dir: dir, opts: opts, pause: opts.Tick,
-		done: make(chan struct{}), synced: make(chan struct{}), syncs: make(chan toSync, syncQueue),
+		done: make(chan struct{}), synced: make(chan struct{}), syncs: make(chan toSync, syncQueue), hurry: make(chan struct{}),
 		packs: make(chan packJob, 1), packed: make(chan struct{}),
 		streams: map[string]*stream{}, settings: map[string]Settings{},
 		pipes: map[int]*pipe{}, sources: map[source]*pipe{}, sweepEach: sweepEvery,
@@ -247,6 +251,7 @@ func (l *Logger) Run(ctx context.Context) error {
 			return err
 		}
 		if l.finishing {
+			close(l.hurry)
 			l.drainAll()
 			return nil
 		}
@@ -273,6 +278,9 @@ func (l *Logger) end(stopPacking func()) {
 		s.release()
 	}
 	l.tally.close()
+	if !l.finishing {
+		close(l.hurry)
+	}
 	close(l.syncs)
 	close(l.packs)
 	<-l.synced

@@ -1,7 +1,9 @@
 package output
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -45,11 +47,33 @@ func (l *Logger) wait() error {
 	now := time.Now()
 	if l.batchAt.IsZero() {
 		l.batchAt = now.Add(l.pause)
+		if l.bursting() {
+			l.batchAt = now
+		}
 	}
 	if !woken {
 		time.Sleep(l.batchAt.Sub(now))
 	}
 	return nil
+}
+
+const (
+	// burstBytes in a pipe that was empty a moment ago are the begin of a burst: its
+	// service would fill the pipe, and stand still, before others have gathered.
+	burstBytes = 32 << 10
+	// burstLooks bounds how many pipes are asked: floods of many make themselves
+	// felt in the pause soon enough.
+	burstLooks = 8
+)
+
+// bursting tells whether one of the pipes that became ready should not wait.
+func (l *Logger) bursting() bool {
+	for _, p := range l.readies[:min(len(l.readies), burstLooks)] {
+		if n, err := unix.IoctlGetInt(p.fd, unix.TIOCINQ); err == nil && n >= burstBytes {
+			return true
+		}
+	}
+	return false
 }
 
 // batch moves what the ready pipes hold once the batch is due, and adapts how
@@ -61,14 +85,15 @@ func (l *Logger) batch() {
 	}
 	l.batchAt = time.Time{}
 	busy, calm, more := false, true, false
+	budget := min(turnBytes, max(turnLeast, int64(roundBytes/max(1, len(l.readies)))))
 	for _, e := range l.readies {
 		if !e.ready || l.pipes[e.fd] != e {
 			continue // taken out meanwhile
 		}
 		e.ready = false
-		moved := l.turn(e, turnBytes)
-		more = more || moved >= turnBytes
-		busy = busy || moved >= min(e.capacity, turnBytes)/2 // after turn has made it larger
+		moved := l.turn(e, budget)
+		more = more || moved >= budget
+		busy = busy || moved >= min(e.capacity, budget)/2 // after turn has made it larger
 		calm = calm && moved < e.capacity/4
 	}
 	clear(l.readies)
@@ -160,9 +185,13 @@ func (l *Logger) drainAll() {
 	}
 }
 
-// syncLater makes a closed segment durable without anyone waiting for it.
-func (l *Logger) syncLater(service string, log, idx *os.File) {
-	t := toSync{service, log, idx}
+// syncLater closes a segment and its index, and makes them durable without
+// anyone waiting for it. The queue has names and no descriptors: what retention
+// removes meanwhile must not go on taking space.
+func (l *Logger) syncLater(service string, log, idx *os.File, names ...string) {
+	log.Close()
+	idx.Close()
+	t := toSync{service, names, time.Now()}
 	if l.finishing {
 		l.syncs <- t
 		return
@@ -170,21 +199,31 @@ func (l *Logger) syncLater(service string, log, idx *os.File) {
 	select {
 	case l.syncs <- t:
 	default:
-		log.Close()
-		idx.Close()
 	}
 }
 
 func (l *Logger) syncLoop() {
 	defer close(l.synced)
 	for t := range l.syncs {
-		for _, f := range []*os.File{t.log, t.idx} {
-			if err := f.Sync(); err != nil {
+		select {
+		case <-time.After(syncDelay - time.Since(t.closed)):
+		case <-l.hurry:
+		}
+		for _, name := range t.names {
+			if err := syncFile(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				l.emit(KindPressed, t.service, Pressed{
 					What: "disk", Limit: fmt.Sprintf("cannot sync output, it may be lost with the power: %v", err),
 				})
 			}
-			f.Close()
 		}
 	}
+}
+
+func syncFile(name string) error {
+	f, err := openRegular(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

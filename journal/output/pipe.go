@@ -13,6 +13,10 @@ const (
 	// less than a large pipe holds: the kernel lets only some be large, and
 	// those must not get more than their share.
 	turnBytes = 256 << 10
+	// A crowd gets smaller turns, roundBytes for all of them together but at least
+	// turnLeast each, so that nobody is far ahead of who comes last.
+	roundBytes = 4 << 20
+	turnLeast  = 64 << 10
 	// pipeMax is the size a busy pipe grows to: what the kernel allows anyone.
 	pipeMax = 1 << 20
 	// gapEvery bounds how long a gap is counted before it is told.

@@ -296,7 +296,7 @@ func (s *stream) rotate() error {
 	s.closed = append(s.closed, closedSegment{
 		n: s.n, text: s.size, total: s.size + s.idxSize, newest: s.l.wall(), plain: true,
 	})
-	s.l.syncLater(s.service, s.log, s.idx)
+	s.l.syncLater(s.service, s.log, s.idx, closedPath(s.dir, s.name, s.n), indexPath(s.dir, s.name, s.n))
 	s.log, s.idx = nil, nil
 	s.busy = s.size >= reserveMax && s.l.wall().Sub(s.first) < reserveFast
 	s.n++
@@ -315,7 +315,7 @@ func (s *stream) release() {
 	}
 	giveBack(s.log)
 	giveBack(s.idx)
-	s.l.syncLater(s.service, s.log, s.idx)
+	s.l.syncLater(s.service, s.log, s.idx, activePath(s.dir, s.name), indexPath(s.dir, s.name, s.n))
 	s.log, s.idx = nil, nil
 }
 

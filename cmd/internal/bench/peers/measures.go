@@ -46,6 +46,7 @@ func measures(scale int) []measure {
 	return append(ms,
 		measure{fmt.Sprintf("idle CPU with %d, 20 s", min(1000, scale)), "% of a core", idle(min(1000, scale))},
 		measure{"2 million lines of 100 bytes: written and stored", "MB/s", throughput},
+		measure{fmt.Sprintf("%d write as fast as they can: least of most that one has stored", min(200, scale)), "%", fairness(min(200, scale))},
 	)
 }
 
@@ -195,9 +196,9 @@ func throughput(b *bench, p peer) (mbs []float64, err error) {
 			return mbs, err
 		}
 		bs, err := r.await(func(bs []beat) bool { return len(bs) == 2 })
-		for deadline := time.Now().Add(5 * time.Second); err == nil && r.stored() < lines*size; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Second); err == nil && r.stored("s-0") < lines*size; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				err = fmt.Errorf("%d of %d bytes are stored", r.stored(), lines*size)
+				err = fmt.Errorf("%d of %d bytes are stored", r.stored("s-0"), lines*size)
 			}
 		}
 		stored := now()
@@ -211,12 +212,63 @@ func throughput(b *bench, p peer) (mbs []float64, err error) {
 	return mbs, nil
 }
 
+// fairness lets n services begin to write at the same moment, and compares what
+// is stored of each when half of it all is.
+func fairness(n int) func(*bench, peer) ([]float64, error) {
+	const lines, size = 30_000, 100
+	return func(b *bench, p peer) (shares []float64, err error) {
+		for range b.runs {
+			share, err := fairRun(b, p, n, lines, size)
+			if err != nil {
+				return shares, err
+			}
+			shares = append(shares, share)
+		}
+		return shares, nil
+	}
+}
+
+func fairRun(b *bench, p peer, n, lines, size int) (share float64, err error) {
+	dir, err := os.MkdirTemp("", "bench-gate-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	gate := filepath.Join(dir, "gate")
+	if err := unix.Mkfifo(gate, 0o600); err != nil {
+		return 0, fmt.Errorf("cannot make a FIFO: %w", err)
+	}
+	r, err := p.launch(b.bin, n, fmt.Sprint(lines), gate)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.end()) }()
+	time.Sleep(2 * time.Second) // all of them wait at the gate
+	f, err := os.OpenFile(gate, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cannot open the gate: %w", err)
+	}
+	defer f.Close()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		var sum int64
+		least, most := int64(lines*size), int64(0)
+		for i := range n {
+			got := r.stored(fmt.Sprintf("s-%d", i))
+			sum, least, most = sum+got, min(least, got), max(most, got)
+		}
+		if sum >= int64(n*lines*size/2) {
+			return 100 * float64(least) / float64(most), nil
+		}
+	}
+	return 0, fmt.Errorf("half of the output is not stored within %v", patience)
+}
+
 // notOutput are the files that loggers keep beside their output.
 var notOutput = []string{"config", "lock", "state"}
 
-// stored is how many bytes of output are in files.
-func (r *running) stored() (n int64) {
-	files, _ := filepath.Glob(r.output(r.dir, "s-0"))
+// stored is how many bytes of a service's output are in files.
+func (r *running) stored(name string) (n int64) {
+	files, _ := filepath.Glob(r.output(r.dir, name))
 	for _, f := range files {
 		if st, err := os.Stat(f); err == nil && !slices.Contains(notOutput, filepath.Base(f)) {
 			n += st.Size()

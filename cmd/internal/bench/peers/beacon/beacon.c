@@ -3,9 +3,10 @@
 // The service of the comparison: it says when its main began, by the kernel's
 // clock, and then sleeps. It is C, static and small, so that the figures are the
 // supervisors' and not its own. With a count it writes so many lines of 100
-// bytes first, and says when the last of them was taken.
+// bytes first, and says when the last of them was taken. With a FIFO it begins to
+// write when somebody has opened that for writing: so many begin at once.
 //
-//   beacon FILE NAME [LINES]
+//   beacon FILE NAME [LINES [FIFO]]
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,14 @@ static void lines(long count) {
 int main(int argc, char **argv) {
 	if (argc < 3) return 2;
 	report(argv[1], argv[2]);
+	if (argc > 4) {
+		int gate = open(argv[4], O_RDONLY);
+		if (gate < 0) {
+			perror("cannot open the FIFO");
+			return 1;
+		}
+		close(gate);
+	}
 	if (argc > 3) {
 		lines(atol(argv[3]));
 		report(argv[1], "written");
