@@ -99,7 +99,7 @@ func TestFollow(t *testing.T) {
 // it named: its exit is taken back. Nothing is, once the engine has decided.
 func TestFollowAfterExit(t *testing.T) {
 	roots(t, func(t *testing.T, s *stage) {
-		i, before, pid := s.handover("setsid sh -c 'echo $$ > $D/daemon; trap \"exit 7\" TERM; while :; do sleep 0.01; done' & exit 0")
+		i, before, pid := s.handover("setsid sh -c 'trap \"exit 7\" TERM; echo $$ > $D/daemon; while :; do sleep 0.01; done' & exit 0")
 		to := pid("daemon")
 		x := await[Exited](s, i).Slot
 		if x.PID != before.PID || !x.Leftovers {
@@ -206,7 +206,7 @@ func await0(s *stage, instance string) int {
 // the new main process, and an upgrade in place loses nothing.
 func TestFollowSurvives(t *testing.T) {
 	roots(t, func(t *testing.T, s *stage) {
-		i, before, pid := s.handover("setsid sh -c 'echo $$ > $D/daemon; trap \"exit 9\" TERM; while :; do sleep 0.01; done' &\n sleep 1000")
+		i, before, pid := s.handover("setsid sh -c 'trap \"exit 9\" TERM; echo $$ > $D/daemon; while :; do sleep 0.01; done' &\n sleep 1000")
 		to := pid("daemon")
 		if now := s.follow(i, to, 0, 0); now.PID != to {
 			t.Fatalf("%+v", now)
