@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,7 +35,7 @@ type Config struct {
 	Source   string // of records: supd/<node>/<node id>
 
 	Inbox       int // open commands; beyond it a command is answered busy
-	Concurrency int // spawns in flight
+	Concurrency int // stubs on their way to their gates, see Window
 	// Prober, if not nil, is told what to find out; NotifySocket is where services
 	// speak for themselves, empty if they cannot.
 	Prober       Prober
@@ -67,13 +68,7 @@ type Core struct {
 	later     []policy.Input // what acting brought to light; decided next
 	failed    error          // an act that the keeper did not take
 	now       policy.Now
-	degraded  struct { // the degraded time that is open
-		seq  event.Seq // of its record: it ends when this is durable
-		from event.Seq // what was durable before it; 0: not told yet
-		mono int64     // when it began; 0: an earlier engine opened it
-		to   event.Seq // what was durable when all had caught up
-		calm int64     // when it ends if nothing is late until then; 0: not caught up
-	}
+	degraded  degradedTime
 }
 
 // NewCore returns a core that acts on nothing until it was told Started and
@@ -87,7 +82,7 @@ func NewCore(c Config) *Core {
 	return core
 }
 
-// SetConcurrency changes how many spawns may be in flight.
+// SetConcurrency changes how many stubs may be on their way to their gates.
 func (c *Core) SetConcurrency(n int) { c.parks.limit = max(1, n) }
 
 // State is the state the core is at. The caller must be the core's goroutine.
@@ -133,14 +128,23 @@ func (c *Core) step(in policy.Input) error {
 		}
 	}
 	c.observe(in)
+	// What only tidies up waits until what somebody waits for is under way.
+	tidying := func(e policy.Effect) bool { _, ok := e.(policy.Forget); return ok }
 	for _, e := range tx.Effects {
-		c.effect(e)
+		if !tidying(e) {
+			c.effect(e)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(tx.Touched)) {
 		c.refresh(name)
 	}
 	c.startParked()
 	c.release()
+	for _, e := range tx.Effects {
+		if tidying(e) {
+			c.effect(e)
+		}
+	}
 	return nil
 }
 
@@ -212,7 +216,11 @@ func (c *Core) commit(records []event.Encoded) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := c.Journal.Append(records); err != nil {
+	err := c.Journal.Append(records)
+	if errors.Is(err, ErrFull) {
+		err = c.dropUndurable(records...)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot keep records %d to %d: %w",
 			records[0].Record.Seq, records[len(records)-1].Record.Seq, err)
 	}
@@ -243,9 +251,9 @@ func (c *Core) Tend() error {
 // dropUndurable gives up records that the journal could not take for so long
 // that the run log is nearly full. The gap is counted and a base follows it, so
 // that a fold is true again behind it (R10, P4). What is dropped are only
-// tellings: the state has them all.
-func (c *Core) dropUndurable() error {
-	gap := c.Journal.Undurable()
+// tellings: the state has them all, those of a batch that found no room too.
+func (c *Core) dropUndurable(refused ...event.Encoded) error {
+	gap := c.Journal.Undurable(refused...)
 	if gap.Last == 0 {
 		return nil
 	}
@@ -302,8 +310,8 @@ func (c *Core) Next() (wait time.Duration, ok bool) {
 	for _, h := range c.held {
 		next = min(next, h.until)
 	}
-	if c.degraded.calm != 0 && !c.Config.State.Supd.Stopped {
-		next = min(next, c.degraded.calm)
+	if !c.Config.State.Supd.Stopped {
+		next = min(next, c.degraded.next())
 	}
 	if next == never {
 		return 0, false

@@ -150,6 +150,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			if err := l.keeperEvent(e); err != nil {
 				return err
 			}
+			if err := l.keeperEvents(); err != nil {
+				return err
+			}
 		case f := <-l.calls:
 			if err := f(l.core); err != nil {
 				return err
@@ -162,6 +165,28 @@ func (l *Loop) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// eventsAtOnce is how many events the loop takes before it looks at the time and
+// at its other callers again.
+const eventsAtOnce = 32
+
+// keeperEvents takes the events that wait already.
+func (l *Loop) keeperEvents() error {
+	for range eventsAtOnce {
+		select {
+		case e, ok := <-l.Host.Events():
+			if !ok {
+				return ErrKeeperGone
+			}
+			if err := l.keeperEvent(e); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+	return nil
 }
 
 // settleTime carries out what is due and sets the timer to what is next.

@@ -196,7 +196,11 @@ func (j *memoryJournal) Pressure() Pressure { return Pressure{} }
 func (j *memoryJournal) Compact([]byte, event.Seq, string) error {
 	return errors.New("never asked for")
 }
-func (j *memoryJournal) Undurable() event.JournalGapData { return event.JournalGapData{} }
+
+func (j *memoryJournal) Undurable(...event.Encoded) event.JournalGapData {
+	return event.JournalGapData{}
+}
+
 func (j *memoryJournal) Drop([]event.Encoded, []byte, event.Seq, string) error {
 	return errors.New("never asked for")
 }

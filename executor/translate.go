@@ -225,7 +225,12 @@ func sweptOf(o wire.Operation, service string) policy.Swept {
 
 func adoptedOf(s keeper.Slot) policy.Input {
 	if s.Adoption != wire.AdoptionOK {
-		return policy.Lost{Service: s.Service, Instance: s.Instance, Leftovers: s.Leftovers}
+		lost := policy.Lost{Service: s.Service, Instance: s.Instance, Leftovers: s.Leftovers}
+		if s.Exit.Known {
+			exit := exitOf(s)
+			lost.Exited = &exit
+		}
+		return lost
 	}
 	a := policy.Adopted{
 		Service: s.Service, Instance: s.Instance, By: "keeper", Output: "attached", PID: s.PID, StartTime: s.StartTime,

@@ -162,7 +162,11 @@ func (c *Core) startParked() {
 			return
 		}
 		v := c.Config.State.Services[name]
-		if v == nil || !policy.Startable(c.Config.State, v, c.now) {
+		if v == nil {
+			continue
+		}
+		if !policy.Startable(c.Config.State, v, c.now) {
+			c.later = append(c.later, policy.Tick{Service: name}) // what it waits for now is decided there
 			continue
 		}
 		if v.Spec.Output.OnFull == "block" && c.output.dead(name) >= maxUndrained {
@@ -391,3 +395,8 @@ func (c *Core) OutputPending(service, instance string, pending bool) {
 	c.refresh(service)
 	c.startParked()
 }
+
+// Window is how many stubs may be on their way to their gates when n services
+// are started at the same time: one alone would leave its processor idle at each
+// hop between engine, keeper and stub.
+func Window(n int) int { return 4 * max(1, n) }

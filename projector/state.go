@@ -102,6 +102,7 @@ type Service struct {
 	Removed    bool         `json:"removed"`
 	Pending    []string     `json:"pending"` // open commands without a result for this service, oldest first
 	Definition event.Seq    `json:"definition"`
+	FirstWant  bool         `json:"first_want,omitempty"` // it is to be wanted at once (autostart): only between two records of a batch
 	Waiting    *Waiting     `json:"waiting,omitempty"`
 	Hook       *Hook        `json:"hook,omitempty"`      // that is being run
 	PostStop   bool         `json:"post_stop,omitempty"` // the hook is due: its tree is gone
@@ -219,6 +220,8 @@ type LastExit struct {
 	// Unkilled is the record of a stop order whose KILL is not recorded: a tree
 	// is killed by a worker, so the exit may be told before the signal's result.
 	Unkilled string `json:"unkilled"`
+	// Left: its tree lives, and what becomes of that follows in the same batch.
+	Left bool `json:"left,omitempty"`
 	// Background: its program looks as if it had gone into the background.
 	Background bool `json:"background,omitempty"`
 }

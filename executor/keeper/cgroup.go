@@ -128,8 +128,9 @@ type cgroup struct {
 // populated tells whether any process lives in it or below; false if the cgroup
 // does not exist.
 func (g cgroup) populated() bool {
-	b, err := os.ReadFile(filepath.Join(g.path, "cgroup.events"))
-	return err == nil && bytes.Contains(b, []byte("populated 1"))
+	var b [256]byte
+	n, err := readKernel(g.path+"/cgroup.events", b[:])
+	return err == nil && bytes.Contains(b[:n], []byte("populated 1"))
 }
 
 // pids lists the processes in it and below.
@@ -258,6 +259,9 @@ func (g cgroup) waitEmpty(d time.Duration) bool {
 
 // remove removes the cgroup and those below, as far as they are empty.
 func (g cgroup) remove() {
+	if err := unix.Rmdir(g.path); err == nil || err == unix.ENOENT {
+		return
+	}
 	var dirs []string
 	_ = filepath.WalkDir(g.path, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() {

@@ -83,10 +83,15 @@ type Client struct {
 	ready *sync.Cond // queue grew, or ended
 	// queue is bounded by the keeper's slots: the reader must never wait for the
 	// engine, which may itself be waiting in a verb for the keeper to read.
-	queue []Event // guarded by mu
-	ended bool    // guarded by mu
-	err   error   // guarded by mu: why the events ended
+	queue  []Event // guarded by mu
+	moving bool    // guarded by mu: some that were queued are on their way to the channel
+	ended  bool    // guarded by mu
+	err    error   // guarded by mu: why the events ended
 }
+
+// eventRoom is how many events go to the channel without another goroutine: in
+// between two of them the engine's loop mostly takes several.
+const eventRoom = 64
 
 // Connect takes over fd, usually EngineFD, and starts to receive. The first
 // event is a Table.
@@ -95,7 +100,7 @@ func Connect(fd int) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, events: make(chan Event), closed: make(chan struct{})}
+	c := &Client{conn: conn, events: make(chan Event, eventRoom), closed: make(chan struct{})}
 	c.ready = sync.NewCond(&c.mu)
 	c.held = holdings{byInstance: map[string]*holding{}, common: [4]int{-1, -1, -1, -1}}
 	go c.receive()
@@ -247,18 +252,12 @@ func (c *Client) receive() {
 		m, fds, err := c.conn.Recv()
 		var events []Event
 		if h, ok := m.(*wire.Hold); ok && err == nil {
-			c.held.take(h, fds[0])
+			c.held.take(h, fds)
 		} else if err == nil {
 			c.held.follow(m)
 			events, err = v.take(m)
 		}
-		c.mu.Lock()
-		c.queue = append(c.queue, events...)
-		if err != nil {
-			c.ended, c.err = true, err
-		}
-		c.ready.Signal()
-		c.mu.Unlock()
+		c.pass(events, err)
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				c.conn.Close()
@@ -268,16 +267,40 @@ func (c *Client) receive() {
 	}
 }
 
+// pass hands events on, in order: those that find room in the channel at once,
+// the others through the queue. An error is the end.
+func (c *Client) pass(events []Event, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(events) > 0 && len(c.queue) == 0 && !c.moving {
+		select {
+		case c.events <- events[0]:
+			events = events[1:]
+			continue
+		default:
+		}
+		break
+	}
+	c.queue = append(c.queue, events...)
+	if err != nil {
+		c.ended, c.err = true, err
+	}
+	if len(c.queue) > 0 || c.ended {
+		c.ready.Signal()
+	}
+}
+
 // deliver moves events from the queue to the channel.
 func (c *Client) deliver() {
 	defer close(c.events)
 	for {
 		c.mu.Lock()
+		c.moving = false
 		for len(c.queue) == 0 && !c.ended {
 			c.ready.Wait()
 		}
 		batch := c.queue
-		c.queue = nil
+		c.queue, c.moving = nil, true
 		c.mu.Unlock()
 		if len(batch) == 0 {
 			return

@@ -36,6 +36,11 @@
 // never what /proc says (R4). Reaping a pid and signalling a process group share
 // a lock, so a group is only ever signalled while its number is pinned.
 //
+// How a process ended is kept by the kernel as long as anybody holds its pidfd:
+// engines hold copies, and pins hold one beyond the death of all of us, by a mount
+// in a namespace of its own. A service is pinned some milliseconds after its exec,
+// by a thread that nothing waits for, and unpinned when its end is on record.
+//
 // # Another main process
 //
 // A service may say that another process of its tree is its main one from now on

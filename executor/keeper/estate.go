@@ -222,7 +222,9 @@ func (b Boot) Start(path string, argv, env []string) (pid int, err error) {
 	if err := (Boot{b.Args, given}).write(fd); err != nil {
 		return 0, err
 	}
-	pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	plainly(func() {
+		pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	})
 	if err != nil {
 		return 0, fmt.Errorf("cannot start a keeper: %w", err)
 	}

@@ -66,6 +66,8 @@ func (k *keeper) resume() {
 		if s.Task != wire.TaskNone {
 			k.taskWatched(s)
 		}
+		k.pins.claim(s.Instance)
+		k.pinSlot(s)
 		k.readyListen(s, s.ready)
 		if s.status >= 0 {
 			if err := k.poller.watch(s.status, unix.EPOLLIN, func(uint32) { k.statusReady(s) }); err != nil {

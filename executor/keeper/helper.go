@@ -31,6 +31,7 @@ type helper struct {
 	starts uint64
 	death  wire.Death
 	deaths []time.Time // within deathWindow
+	halted bool        // stopped by a signal, at the last look
 }
 
 const (
@@ -56,7 +57,7 @@ func (k *keeper) helpersInit() {
 		name: "engine", args: k.cfg.EngineArgs, pidfd: -1, socket: -1, obey: k.obey, started: k.table,
 		pass: func() []int { return []int{k.listener, k.memory, k.notify, k.heirs, k.args} },
 		ended: func() {
-			k.out.engine, k.out.words = false, nil
+			k.out.engine, k.out.words, k.out.late = false, nil, nil
 			k.probesEnd()
 		},
 	}
@@ -65,6 +66,7 @@ func (k *keeper) helpersInit() {
 		pass:    func() []int { return []int{k.args} },
 		started: k.loggerStarted, ended: k.loggerEnded,
 	}
+	k.watchHalted()
 }
 
 // helperStart starts one, now.
@@ -130,6 +132,7 @@ func (k *keeper) helperForked(h *helper, p process, socket int) {
 	closeAll(&p.gate)
 	h.pid, h.pidfd, h.socket, h.wanted = p.pid, p.pidfd, socket, unix.EPOLLIN
 	h.starts++
+	h.halted = false
 	status := p.status
 	err := k.poller.watch(status, unix.EPOLLIN, func(uint32) { k.helperSpoke(h, &status) })
 	if err == nil {

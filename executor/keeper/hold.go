@@ -38,19 +38,25 @@ func (h *holdings) of(instance string) *holding {
 	return x
 }
 
-// take keeps a descriptor.
-func (h *holdings) take(m *wire.Hold, fd int) {
+// take keeps descriptors.
+func (h *holdings) take(m *wire.Hold, fds []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x := h.of(m.Instance)
-	at := &x.fds[m.Held-wire.HeldProcess]
-	closeAll(at)
-	*at, x.merged, x.data = fd, m.Merged, m.Settings
-	if m.Held == wire.HeldProcess {
-		x.main = identity(fd)
-	}
-	if h.gone {
+	x.merged, x.data = m.Merged, m.Settings
+	for i := range x.fds {
+		if m.Held&(wire.HeldProcess<<i) == 0 {
+			continue
+		}
+		at := &x.fds[i]
 		closeAll(at)
+		*at, fds = fds[0], fds[1:]
+		if i == 0 {
+			x.main = identity(*at)
+		}
+		if h.gone {
+			closeAll(at)
+		}
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +55,7 @@ type Config struct {
 	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
+	haltEvery    time.Duration // how often it is looked who is halted; zero is haltLook
 }
 
 // Bounds of what the keeper holds (P9).
@@ -63,7 +66,10 @@ const (
 	maxLoggerEvents = 256
 	maxHostSignals  = 16
 	prewarmThreads  = 30
+	prewarmAfter    = 100 * time.Millisecond // the engine, whom services wait for, starts first
 	treeWorkers     = 4
+	spawners        = 2               // more at a time only make each slower
+	processors      = 4 + spawners    // of the runtime: loop, reaper, spawners, and two for the rest
 	finishLimit     = 5 * time.Second // unless Config says otherwise
 	quitLimit       = 5 * time.Second
 )
@@ -76,8 +82,8 @@ type keeper struct {
 	poller   *poller
 	children *children
 	spawner  *spawner
-	parks    chan func() // work for the spawner's goroutines
-	trees    chan func() // work for the tree workers
+	parks    *crew // forks
+	trees    *crew // ends trees
 	info     wire.Info
 	came     wire.Came // until the first engine is told
 	umask    int
@@ -93,6 +99,7 @@ type keeper struct {
 	feed     feed
 	scanner  scanner
 	tasks    map[string][]*slot // hooks and probes, by the instance they run for
+	pins     *pins              // nil where they cannot be
 	granted  []uint32           // users who may write to the notify socket, sorted
 	listener int
 	heirs    int // listening socket of those who take over
@@ -105,10 +112,11 @@ type keeper struct {
 	hostNumber  uint64
 	hostChannel chan os.Signal
 
-	jobs       int    // handed to other goroutines, and not done
-	quiet      func() // waits until there are none; nothing new begins
-	quietEnd   func() // called if that takes too long
-	quietCount int    // of the quiets so far
+	jobs       atomic.Int64 // handed to others, and not done
+	hush       atomic.Bool  // quiet is set: the loop waits for the end of the jobs
+	quiet      func()       // waits until there are none; nothing new begins
+	quietEnd   func()       // called if that takes too long
+	quietCount int          // of the quiets so far
 
 	quitting bool
 	quitCode int
@@ -151,10 +159,11 @@ func (k *keeper) start() error {
 	}
 	closeOnExec()
 	k.cwd, _ = os.Getwd()
+	// Whoever comes out of the kernel must find a processor of the runtime free.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), processors))
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	k.info.Features |= urgent()
 	k.oom = protect()
-	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if estate.Keeper != nil {
 		k.umask = estate.Keeper.Umask // that of the person who started the first one
@@ -175,15 +184,24 @@ func (k *keeper) start() error {
 	if err := k.descriptors(estate); err != nil {
 		return err
 	}
+	pinned, pinsReady := startPins(k.cfg.RuntimeDir, k.log)
 	k.helpersInit()
 	k.takeOver(estate)
 	go k.children.reap()
-	k.workers()
+	if k.trees, err = newCrew(treeWorkers, runtime.LockOSThread); err != nil {
+		return err
+	}
 	k.introduce(estate)
+	k.pinsStarted(pinned, <-pinsReady)
+	folder := k.info.Cgroup
+	if k.parks, err = newCrew(spawners, func() { urgentStubs(folder) }); err != nil {
+		return err
+	}
 	k.resume()
 	k.hostSignalsStart()
 	k.helperStart(&k.engine)
 	k.helperStart(&k.logger)
+	k.after(prewarmAfter, func() { go Prewarm(prewarmThreads) })
 	if k.cfg.Born {
 		return k.poller.watch(k.heirs, unix.EPOLLIN, func(uint32) { k.heirsReady() })
 	}
@@ -236,22 +254,6 @@ func (k *keeper) descriptors(e *Estate) error {
 		}
 	}
 	return nil
-}
-
-// workers start what may block: two spawners, and the tree workers.
-func (k *keeper) workers() {
-	k.parks, k.trees = make(chan func(), maxSlots), make(chan func(), maxSlots)
-	work := func(jobs chan func()) {
-		for f := range jobs {
-			f()
-		}
-	}
-	for range 2 {
-		go work(k.parks)
-	}
-	for range treeWorkers {
-		go work(k.trees)
-	}
 }
 
 // introduce finds out who and where the keeper is.
@@ -409,6 +411,7 @@ func (k *keeper) hostSignal(sig int) {
 
 // stop gives back what outlives the process.
 func (k *keeper) stop() {
+	k.pinsEnd()
 	if k.listener >= 0 {
 		closeAll(&k.listener)
 		_ = os.Remove(k.cfg.SocketPath)

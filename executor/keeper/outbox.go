@@ -15,6 +15,7 @@ import (
 type outbox struct {
 	engine bool           // there is one that can be told
 	words  []wire.Message // the table, then host signals and the logger's state
+	late   []wire.Message // that wake nobody: they go in front of the next one that does
 	slots  []*slot        // dirty, in the order of their first change
 	holds  []*slot        // of the table, whose descriptors are to be given
 
@@ -48,6 +49,16 @@ func (o *outbox) say(m wire.Message) {
 	}
 }
 
+// sayLate has a message told with the next other one: nobody waits for it.
+func (o *outbox) sayLate(m wire.Message) {
+	if o.engine {
+		o.late = append(o.late, m)
+	}
+}
+
+// maxLate is how many of them are worth a message of their own.
+const maxLate = 64
+
 // event keeps opaque data of the logger.
 func (o *outbox) event(e *wire.LoggerEvent) {
 	if len(o.events) == maxLoggerEvents {
@@ -68,7 +79,7 @@ func (k *keeper) table() {
 	for _, s := range o.slots {
 		s.dirty = false
 	}
-	o.engine, o.slots, o.holds = true, nil, nil
+	o.engine, o.slots, o.holds, o.late = true, nil, nil, nil
 	info := k.info
 	info.EngineStarts, info.EngineDeath = k.engine.starts, k.engine.death
 	info.Safe = k.engine.safe()
@@ -135,6 +146,9 @@ func (k *keeper) flush() {
 func (k *keeper) flushEngine() bool {
 	o := &k.out
 	tell := func(m wire.Message) bool { return k.engine.tell(k, m) }
+	if len(o.words)+len(o.slots)+len(o.events) > 0 || len(o.late) > maxLate {
+		o.words, o.late = append(o.words, o.late...), nil
+	}
 	for len(o.words) > 0 {
 		if !tell(o.words[0]) {
 			return true
@@ -212,15 +226,22 @@ func (k *keeper) hand(s *slot) bool {
 	if !s.live() {
 		fds[0] = -1 // its status is in the slot
 	}
+	m := &wire.Hold{Instance: s.Instance, Merged: s.merged, Settings: s.data}
+	give := fds[:0]
 	for i, fd := range fds {
-		if fd < 0 || s.given[i] || s.gone {
-			continue
+		if fd >= 0 && !s.given[i] && !s.gone {
+			m.Held |= wire.HeldProcess << i
+			give = append(give, fd)
 		}
-		m := &wire.Hold{Instance: s.Instance, Held: wire.HeldProcess + wire.Held(i), Merged: s.merged, Settings: s.data}
-		if !k.engine.tell(k, m, fd) {
-			return false
-		}
-		s.given[i] = true
+	}
+	if m.Held == 0 {
+		return true
+	}
+	if !k.engine.tell(k, m, give...) {
+		return false
+	}
+	for i := range s.given {
+		s.given[i] = s.given[i] || m.Held&(wire.HeldProcess<<i) != 0
 	}
 	return true
 }

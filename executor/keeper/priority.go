@@ -2,9 +2,12 @@ package keeper
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -23,11 +26,23 @@ const (
 // restarting of the others. It returns the feature that was obtained, 0 if none
 // is permitted. What is forked from the thread is normal again, other threads
 // of ours too, and so are services.
-func urgent() uint32 {
-	runtime.LockOSThread()
-	fifo := unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1,
+func urgent() uint32 { return hurry(unix.SCHED_FLAG_RESET_ON_FORK) }
+
+// urgentStubs is urgent for a thread that forks stubs: they go before others
+// too, until they execute the service (stub.c). Stubs forked into a scheduling
+// group of their own must not: a kernel that gives real-time shares to groups
+// (CONFIG_RT_GROUP_SCHED) would never let them run, nor the fork return.
+func urgentStubs(folder string) {
+	flags := uint64(0)
+	if slices.Contains(available(filepath.Join(folder, "cgroup.controllers")), "cpu") {
+		flags = unix.SCHED_FLAG_RESET_ON_FORK
 	}
+	hurry(flags)
+}
+
+func hurry(flags uint64) uint32 {
+	runtime.LockOSThread()
+	fifo := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: flags, Priority: 1}
 	if unix.SchedSetAttr(0, &fifo, 0) == nil {
 		return wire.FeatureRealTime
 	}
@@ -38,6 +53,46 @@ func urgent() uint32 {
 		return wire.FeatureNice
 	}
 	return 0
+}
+
+// ownNice is the nice value that Prefer found, as setpriority(2) takes it.
+var ownNice atomic.Pointer[int]
+
+// Prefer lets this process, an engine, go before busy services, where that is
+// permitted: their restarts wait for its decisions. Threads that are there get a
+// better nice value, and those that come have it from them. It is no real-time
+// process, for it also has the journal's long work.
+func Prefer() {
+	nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return
+	}
+	nice = 20 - nice // the system call returns it so, to keep it from being negative
+	if nice <= urgentNice {
+		return
+	}
+	for range 2 { // who started while the first round went
+		tasks, _ := os.ReadDir("/proc/self/task")
+		for _, t := range tasks {
+			id, _ := strconv.Atoi(t.Name())
+			if unix.Setpriority(unix.PRIO_PROCESS, id, urgentNice) == nil {
+				ownNice.Store(&nice)
+			}
+		}
+	}
+}
+
+// plainly calls f on a thread as it was before Prefer: what f starts is no
+// engine.
+func plainly(f func()) {
+	if nice := ownNice.Load(); nice != nil {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Setpriority(unix.PRIO_PROCESS, 0, *nice) == nil {
+			defer func() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, urgentNice) }()
+		}
+	}
+	f()
 }
 
 // protect lowers the chance that the kernel kills the keeper when memory runs

@@ -61,8 +61,8 @@ func TestPriority(t *testing.T) {
 				t.Errorf("a thread of the keeper has policy %d, nice %d", policy, nice)
 			}
 		}
-		if f != 0 && urgents != 2 {
-			t.Errorf("%d threads of the keeper are urgent, want the loop and the reaper", urgents)
+		if f != 0 && urgents != 2+spawners {
+			t.Errorf("%d threads of the keeper are urgent, want the loop, the reaper and %d spawners", urgents, spawners)
 		}
 		for who, pid := range map[string]int{"service": slot.PID, "engine": s.enginePID, "logger": s.table.Info.Logger.PID} {
 			if pid == 0 {
@@ -103,5 +103,49 @@ func TestServiceNice(t *testing.T) {
 	}
 	if n := oomScore(t, slot.PID); n != 300 {
 		t.Errorf("oom_score_adj %d", n)
+	}
+}
+
+// TestPrefer: an engine goes before busy services; the keeper that it starts when
+// its own was killed, and all that this one forks, do not.
+func TestPrefer(t *testing.T) {
+	if os.Getenv(envRole) != "preferred" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestPrefer$", "-test.v")
+		cmd.Env = append(os.Environ(), envRole+"=preferred")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if strings.Contains(string(out), "NOT RUN") {
+			t.Skipf("%s", out)
+		}
+		return
+	}
+	var before int32
+	_, before = scheduling(t, os.Getpid(), 0)
+	Prefer()
+	if ownNice.Load() == nil {
+		t.Skip("NOT RUN: needs CAP_SYS_NICE")
+	}
+	of := func() (nice int32) {
+		out, err := exec.Command("/usr/bin/nice").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscan(string(out), &nice); err != nil {
+			t.Fatal(err)
+		}
+		return nice
+	}
+	if n := of(); n != urgentNice {
+		t.Errorf("nice is %d", n)
+	}
+	plainly(func() {
+		if n := of(); n != before {
+			t.Errorf("what is started has nice %d, it was %d", n, before)
+		}
+	})
+	if n := of(); n != urgentNice {
+		t.Errorf("nice is %d afterwards", n)
 	}
 }

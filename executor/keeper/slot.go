@@ -113,6 +113,7 @@ func (k *keeper) statusReady(s *slot) {
 			// The end of file after 'X', without 'E': the program runs.
 			if s.State == wire.StateOpening && s.Failure.Step == 0 && s.executing {
 				s.State, s.Execed = wire.StateOpen, true
+				k.pinSlot(s)
 				k.changed(s)
 			}
 			return
@@ -156,7 +157,8 @@ func (k *keeper) exited(s *slot, e wire.Exit) {
 		s.Execed = true // the pipe's end may be hidden by a fork under way
 	}
 	s.Exit, s.ExitedAt = e, bootTime()
-	s.OOM = s.limits.Memory != 0 && s.cgroup(0).oom()
+	// Of one that was adopted nobody told this keeper whether it has a limit.
+	s.OOM = (s.limits.Memory != 0 || s.foreign && s.Cgroup != "") && s.cgroup(0).oom()
 	if s.ready >= 0 {
 		k.readyHeard(s) // its last word came before its end
 	}
@@ -276,7 +278,7 @@ func (k *keeper) release(s *slot) {
 func (k *keeper) remove(s *slot) {
 	s.gone = true
 	if s.Forgotten {
-		k.out.say(&wire.Released{Instance: s.Instance})
+		k.out.sayLate(&wire.Released{Instance: s.Instance})
 	}
 	if k.slots[s.Instance] == s {
 		delete(k.slots, s.Instance)

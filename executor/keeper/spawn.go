@@ -79,6 +79,7 @@ func (s *spawner) fork(o order) (f wire.Failure) {
 	if err := s.pipe(&gate, 0); err != nil {
 		return failure(wire.StepPipe, err)
 	}
+	// The stub's one-byte words always fit, so its end may be non-blocking too.
 	if err := s.pipe(&status, unix.O_NONBLOCK); err != nil {
 		return failure(wire.StepPipe, err)
 	}
@@ -132,24 +133,18 @@ func (s *spawner) start(o order, attr *syscall.ProcAttr) (int, error) {
 	return pid, err
 }
 
-// pipe makes a close-on-exec pipe whose read end has the flags given.
-func (s *spawner) pipe(p *[2]int, readFlags int) error {
-	err := unix.Pipe2(p[:], unix.O_CLOEXEC)
+// pipe makes a close-on-exec pipe with the flags given.
+func (s *spawner) pipe(p *[2]int, flags int) error {
+	err := unix.Pipe2(p[:], unix.O_CLOEXEC|flags)
 	if err == unix.EMFILE || err == unix.ENFILE {
 		s.reserve.release()
-		err = unix.Pipe2(p[:], unix.O_CLOEXEC)
+		err = unix.Pipe2(p[:], unix.O_CLOEXEC|flags)
 		s.reserve.fill()
 	}
 	if err != nil {
 		*p = [2]int{-1, -1}
-		return err
 	}
-	if readFlags != 0 {
-		if _, err := unix.FcntlInt(uintptr(p[0]), unix.F_SETFL, readFlags); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // enter creates a cgroup with its limits and opens it for a fork.

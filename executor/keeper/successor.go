@@ -18,14 +18,16 @@ import (
 // under way, before it gives everything to a successor.
 const quietLimit = 12 * time.Second
 
-// job hands work to other goroutines and counts it until its results are known
-// to the loop.
-func (k *keeper) job(to chan func(), f func()) {
-	k.jobs++
-	to <- func() {
+// job hands work to others and counts it until its results are posted to the
+// loop, which is woken for the count only if it waits for that.
+func (k *keeper) job(to *crew, f func()) {
+	k.jobs.Add(1)
+	to.add(func() {
 		f()
-		k.poller.post(func() { k.jobs-- })
-	}
+		if k.jobs.Add(-1) == 0 && k.hush.Load() {
+			k.poller.post(func() {})
+		}
+	})
 }
 
 // quieten has act called when nothing is under way; nothing new begins until
@@ -36,6 +38,7 @@ func (k *keeper) quieten(act func(), fail func(error)) {
 		return
 	}
 	k.quiet = act
+	k.hush.Store(true)
 	k.quietEnd = func() { fail(fmt.Errorf("work on services did not end within %v; try again", quietLimit)) }
 	k.probesEnd() // they were for this engine
 	number := k.quietCount
@@ -61,19 +64,20 @@ func (k *keeper) probing() bool {
 // loud goes back to work.
 func (k *keeper) loud() {
 	k.quiet, k.quietEnd = nil, nil
+	k.hush.Store(false)
 	k.quietCount++
 }
 
 // pass is called after each round of the loop: it carries out what waits for quiet.
 func (k *keeper) pass() {
-	if k.quiet == nil || k.jobs > 0 || k.probing() {
+	if k.quiet == nil || k.jobs.Load() > 0 || k.probing() {
 		return
 	}
 	// No death may be between the reaper and its slot, or it would be lost.
 	k.children.reaping.Lock()
 	defer k.children.reaping.Unlock()
 	k.poller.read()
-	if k.jobs > 0 || k.probing() {
+	if k.jobs.Load() > 0 || k.probing() {
 		return
 	}
 	act := k.quiet

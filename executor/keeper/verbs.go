@@ -35,6 +35,9 @@ func (k *keeper) obey(m wire.Message, fds []int) error {
 		k.about(m.Instance, k.drop)
 	case *wire.Forget:
 		k.about(m.Instance, k.forget)
+		if s := k.slots[m.Instance]; s == nil || !s.live() {
+			k.pins.unpin(m.Instance)
+		}
 	case *wire.Signal:
 		k.signal(m)
 	case *wire.Follow:
@@ -79,6 +82,8 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	}
 	if m.Task != 0 {
 		k.taskParked(s, m)
+	} else {
+		k.pins.settled()
 	}
 	s.limits = m.Limits
 	o := order{name: m.Service, launch: launch, out: [2]int{-1, -1}, cgroup: s.Cgroup, limits: m.Limits, ready: m.ReadyFD}
@@ -137,7 +142,8 @@ func (k *keeper) spawn(s *slot, o order, capture, merged, big bool) {
 	closeAll(&o.launch, &write[0], &write[1], &said[1])
 }
 
-// outputs makes the pipes of stdout and stderr: read ends, then write ends.
+// outputs makes the pipes of stdout and stderr: read ends, then write ends. All
+// are non-blocking; the stub opens its ends anew for the service, which blocks.
 func (k *keeper) outputs(merged, big bool) (read, write [2]int, f wire.Failure) {
 	read, write = [2]int{-1, -1}, [2]int{-1, -1}
 	for i := range read {
@@ -197,6 +203,7 @@ func (k *keeper) open(s *slot) {
 		k.attach(s)
 		_, _ = unix.Write(s.gate, []byte{1}) // EPIPE: the stub is dead, and its exit tells
 		closeAll(&s.gate)
+		return // what comes of it is told; that it was opened the engine knows
 	}
 	k.changed(s)
 }
@@ -293,6 +300,7 @@ func (k *keeper) undrained() bool {
 // loggerFinished lets the engine go when all it may have to hear was said.
 func (k *keeper) loggerFinished() {
 	k.flush()
+	k.pinsEnd() // before the engine ends: it may remove the runtime folder
 	if k.engine.socket >= 0 {
 		_ = unix.Shutdown(k.engine.socket, unix.SHUT_RDWR)
 	}

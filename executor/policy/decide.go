@@ -178,6 +178,9 @@ func (tx *Tx) startReason(v *projector.Service) (reason, cause string) {
 func (tx *Tx) parkFailed(in ParkFailed) {
 	v := tx.State.Services[in.Service]
 	if v == nil || !Startable(tx.State, v, tx.Now) {
+		if v != nil {
+			tx.Touched[v.Name] = true // what keeps it from starting now may be the limiter: then it waits for that
+		}
 		return
 	}
 	_, cause := tx.startReason(v)

@@ -153,10 +153,11 @@ type Followed struct {
 type Ended struct{ Service, Instance, Found string }
 
 // Lost says that an instance the state believed alive is gone, and nobody
-// saw how it ended.
+// saw its end. Exited is how it ended if the kernel kept that, else nil.
 type Lost struct {
 	Service, Instance string
 	Leftovers         bool
+	Exited            *Exited
 }
 
 // Forgotten says that the keeper has no instance of this id.

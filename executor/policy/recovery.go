@@ -20,7 +20,8 @@ import (
 //	3    live                          ended, status kept           instance.exited
 //	4    live, this boot               keeper does not know it      adopt it; row 5 or 6
 //	5    live                          adopted                      instance.adopted, same run
-//	6    live                          gone                         instance.exited, unknown; its tree is swept
+//	6    live                          gone                         instance.exited, as the kernel kept it or
+//	                                                                unknown; its tree is swept
 //	7    live or tree, another boot    cannot exist                 instance.exited, unknown; swept
 //	8    nothing                       stub at its gate             gate closed: it never was an instance
 //	9    nothing                       process, or a tree's rest    ended: no record authorised it
@@ -92,9 +93,7 @@ func (tx *Tx) started(in Started) {
 	}
 	if !same {
 		for _, c := range tx.openCommands() {
-			// A shutdown was cut short, and this supd goes on. Of an apply without
-			// targets power failed between its first record and its end.
-			if c.Verb == event.VerbShutdown || c.Configures() && len(c.Targets) == 0 {
+			if c.Verb == event.VerbShutdown { // it was cut short, and this supd goes on
 				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 			}
 		}
@@ -130,6 +129,8 @@ func (tx *Tx) settle(in Settle) {
 	for _, h := range in.Hooks {
 		tx.hookEnded(h)
 	}
+	tx.resumeDefinitions()
+	tx.resumeTrees()
 	found := map[string]Found{}
 	for _, f := range in.Found {
 		found[f.Instance] = f
@@ -334,16 +335,24 @@ func (tx *Tx) doubtCommands(v *projector.Service, i *projector.Instance) {
 	}
 }
 
-// lost records the end of an instance that nobody saw.
+// lost records the end of an instance that nobody saw. That its status was kept
+// proves that the program ran.
 func (tx *Tx) lost(in Lost) {
 	v, i := tx.instance(in.Service, in.Instance)
 	if i == nil {
 		return
 	}
 	tx.doubtCommands(v, i)
-	tx.settled(rowGone, v.Name, i.ID, fmt.Sprintf("pid %d is gone", i.PID), "record its end as unknown")
+	exit, done := Exited{Service: v.Name, Instance: i.ID, Unknown: true, Leftovers: in.Leftovers}, "record its end as unknown"
+	if in.Exited != nil {
+		exit, done = *in.Exited, "record its end, which the kernel kept"
+	}
+	tx.settled(rowGone, v.Name, i.ID, fmt.Sprintf("pid %d is gone", i.PID), done)
+	if in.Exited != nil {
+		tx.executed(Executed{v.Name, i.ID})
+	}
 	tx.cutOutput(v, i.ID, i.Record, i.Started.Wall, cutUnseen)
-	tx.exited(Exited{Service: v.Name, Instance: i.ID, Unknown: true, Leftovers: in.Leftovers})
+	tx.exited(exit)
 }
 
 func (tx *Tx) doubtSignal(v *projector.Service, i *projector.Instance, cause, operation, signal, scope string) {

@@ -271,7 +271,12 @@ func (p *player) fact(what, service, instance string, o map[string]string) polic
 	case "followed":
 		return policy.Followed{Service: service, Instance: instance, PID: 200, StartTime: 2}
 	case "lost":
-		return policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+		lost := policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+		if o["code"] != "" || o["signal"] != "" {
+			exit := p.fact("exited", service, instance, o).(policy.Exited)
+			lost.Exited = &exit
+		}
+		return lost
 	case "forgotten":
 		return policy.Forgotten{Service: service, Instance: instance}
 	case "tick":

@@ -28,7 +28,8 @@ typedef unsigned long u64;
 enum {
 	sys_read = 0, sys_write = 1, sys_fstat = 5, sys_mmap = 9, sys_rt_sigaction = 13, sys_rt_sigprocmask = 14,
 	sys_execve = 59, sys_fcntl = 72, sys_chdir = 80, sys_umask = 95, sys_setsid = 112, sys_setgroups = 116,
-	sys_setresuid = 117, sys_setresgid = 119, sys_setpriority = 141, sys_sched_setscheduler = 144, sys_prctl = 157,
+	sys_setresuid = 117, sys_setresgid = 119, sys_setpriority = 141, sys_sched_setscheduler = 144,
+	sys_sched_getscheduler = 145, sys_prctl = 157,
 	sys_exit_group = 231, sys_openat = 257, sys_dup3 = 292, sys_prlimit64 = 302,
 };
 
@@ -49,7 +50,7 @@ enum { stat_words = 18, stat_size = 6 };
 #elif defined(__aarch64__)
 enum {
 	sys_fcntl = 25, sys_dup3 = 24, sys_chdir = 49, sys_openat = 56, sys_read = 63, sys_write = 64, sys_fstat = 80,
-	sys_exit_group = 94, sys_sched_setscheduler = 119, sys_rt_sigaction = 134, sys_rt_sigprocmask = 135,
+	sys_exit_group = 94, sys_sched_setscheduler = 119, sys_sched_getscheduler = 120, sys_rt_sigaction = 134, sys_rt_sigprocmask = 135,
 	sys_setpriority = 140, sys_setresuid = 147, sys_setresgid = 149, sys_setsid = 157, sys_setgroups = 159,
 	sys_umask = 166, sys_prctl = 167, sys_execve = 221, sys_mmap = 222, sys_prlimit64 = 261,
 };
@@ -111,7 +112,16 @@ static void say(int status, const void *what, u64 size) {
 		;
 }
 
+// on_pipe sets what happens when nobody reads the status pipe any more. To the
+// stub nothing may: with its gate open it runs the program, whoever is dead (R3,
+// P8), and an end by SIGPIPE would look like the program's own.
+static void on_pipe(u64 handler) {
+	u64 action[4] = {handler, 0, 0, 0}; // no flags, no mask
+	call(sys_rt_sigaction, 13, action, 0, 8);
+}
+
 static void __attribute__((noreturn)) fail_on(int status, int step, long negative_errno, u32 index) {
+	on_pipe(1); // SIG_IGN
 	u32 e = (u32)-negative_errno;
 	u8 m[10] = {'E', step, e, e >> 8, e >> 16, e >> 24, index, index >> 8, index >> 16, index >> 24};
 	say(status, m, sizeof m);
@@ -159,6 +169,7 @@ static void signals(void) {
 	u64 action[4] = {0, 0, 0, 0}; // SIG_DFL, no flags, no mask
 	for (int s = 1; s <= 64; s++)
 		call(sys_rt_sigaction, s, action, 0, 8);
+	on_pipe(1); // SIG_IGN, until the program is executed
 	u64 none = 0;
 	call(sys_rt_sigprocmask, 2, &none, 0, 8); // SIG_SETMASK
 }
@@ -230,6 +241,15 @@ static void gate(struct ends e) {
 	if (n != 1)
 		quit(0);
 	say(e.status, "X", 1);
+	// Until here the stub goes before busy programs, if the keeper does; what it
+	// executes must never. SCHED_OTHER, and of the others SCHED_FIFO and SCHED_RR.
+	int priority = 0;
+	n = call(sys_sched_setscheduler, 0, 0, &priority, 0);
+	if (n < 0) {
+		long policy = call(sys_sched_getscheduler, 0, 0, 0, 0) & 0xff;
+		if (policy == 1 || policy == 2)
+			fail_on(e.status, step_session, n, 1);
+	}
 }
 
 // execute tries the candidates as execvp(3) does: a missing one is passed over,
@@ -237,6 +257,7 @@ static void gate(struct ends e) {
 static void __attribute__((noreturn)) execute(int status, const char **path, u32 n, const char **argv, const char **envp) {
 	long forbidden = 0, e = -enoent;
 	u32 which = 0, i;
+	on_pipe(0); // SIG_DFL, for the program
 	for (i = 0; i < n; i++) {
 		e = call(sys_execve, path[i], argv, envp, 0);
 		if (e == -eacces && !forbidden) {
@@ -273,8 +294,6 @@ void __attribute__((noreturn, used)) run(void) {
 	if (e < 0)
 		fail(step_session, e, 0);
 	signals();
-	int priority = 0;
-	call(sys_sched_setscheduler, 0, 0, &priority, 0); // SCHED_OTHER: the keeper may be more
 	if (l->flags & flag_nice)
 		call(sys_setpriority, 0, 0, l->nice, 0);
 	if (l->flags & flag_oom)

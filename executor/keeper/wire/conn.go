@@ -15,8 +15,8 @@ import (
 // unix.EAGAIN, unwrapped, if the socket is full; scratch is reused if it is
 // large enough.
 func SendFD(fd int, scratch []byte, m Message, fds ...int) error {
-	if len(fds) != m.Kind().Descriptors() {
-		return fmt.Errorf("cannot send %s: %d descriptors, want %d", m.Kind(), len(fds), m.Kind().Descriptors())
+	if len(fds) != Descriptors(m) {
+		return fmt.Errorf("cannot send %s: %d descriptors, want %d", m.Kind(), len(fds), Descriptors(m))
 	}
 	packet, err := Encode(scratch[:0], m)
 	if err != nil {
@@ -81,7 +81,7 @@ func open(packet, oob []byte, flags int) (Message, []int, error) {
 	if err == nil {
 		m, err = Decode(packet)
 	}
-	if err == nil && len(fds) != m.Kind().Descriptors() {
+	if err == nil && len(fds) != Descriptors(m) {
 		err = fmt.Errorf("%w: %s with %d descriptors", ErrMalformed, m.Kind(), len(fds))
 	}
 	if err != nil {
@@ -143,8 +143,8 @@ func NewConn(fd int) (*Conn, error) {
 
 // Send sends m with its descriptors, which stay the caller's.
 func (c *Conn) Send(m Message, fds ...int) error {
-	if len(fds) != m.Kind().Descriptors() {
-		return fmt.Errorf("cannot send %s: %d descriptors, want %d", m.Kind(), len(fds), m.Kind().Descriptors())
+	if len(fds) != Descriptors(m) {
+		return fmt.Errorf("cannot send %s: %d descriptors, want %d", m.Kind(), len(fds), Descriptors(m))
 	}
 	c.sending.Lock()
 	defer c.sending.Unlock()

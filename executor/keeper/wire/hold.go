@@ -1,20 +1,22 @@
 package wire
 
-// Held is which descriptor of an instance travels with a Hold.
+import "math/bits"
+
+// Held is which descriptors of an instance travel with a Hold, as bits; they
+// come in this order.
 type Held uint8
 
 // What may be held.
 const (
-	HeldProcess Held = iota + 1 // the pidfd of the main process
-	HeldStdout                  // the read end of its stdout
-	HeldStderr                  // the read end of its stderr
+	HeldProcess Held = 1 << iota // the pidfd of the main process
+	HeldStdout                   // the read end of its stdout
+	HeldStderr                   // the read end of its stderr
+
+	heldAll = HeldProcess | HeldStdout | HeldStderr
 )
 
-// String returns what is held.
-func (h Held) String() string { return word(uint8(h), "none", "process", "stdout", "stderr") }
-
-// Hold gives the engine a copy of a descriptor, which travels with it. The
-// engine does nothing with it but keep it: if the keeper dies, exit statuses and
+// Hold gives the engine copies of descriptors, which travel with it. The
+// engine does nothing with them but keep them: if the keeper dies, exit statuses and
 // what is in the pipes are not lost with it (P8), and the next keeper is given
 // the copies. It comes before the slot says that the instance is parked, so
 // before anything of it can run, and again to each new engine.
@@ -28,9 +30,12 @@ type Hold struct {
 // Kind names the type.
 func (*Hold) Kind() Kind { return KindHold }
 
+// Descriptors is how many travel with it: one for each bit.
+func (m *Hold) Descriptors() int { return bits.OnesCount8(uint8(m.Held)) }
+
 func (m *Hold) walk(c *codec) {
 	c.id(&m.Instance)
-	c.enum((*uint8)(&m.Held), uint8(HeldProcess), uint8(HeldStderr))
+	c.enum((*uint8)(&m.Held), uint8(HeldProcess), uint8(heldAll))
 	c.bool(&m.Merged)
 	c.bytes(&m.Settings, MaxSettings)
 }

@@ -84,7 +84,7 @@ var kinds = [...]struct {
 	KindAttach:         {"attach", func() Message { return new(Attach) }, 1},
 	KindFinish:         {"finish", func() Message { return new(Finish) }, 0},
 	KindDrained:        {"drained", func() Message { return new(Drained) }, 0},
-	KindHold:           {"hold", func() Message { return new(Hold) }, 1},
+	KindHold:           {"hold", func() Message { return new(Hold) }, 0}, // as it says itself
 	KindReleased:       {"released", func() Message { return new(Released) }, 0},
 	KindUpgradeFailed:  {"upgrade-failed", func() Message { return new(UpgradeFailed) }, 0},
 	KindUpgrade:        {"upgrade", func() Message { return new(Upgrade) }, 1},
@@ -100,7 +100,16 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Descriptors returns how many descriptors must travel with a message of kind k.
+// Descriptors returns how many descriptors must travel with m.
+func Descriptors(m Message) int {
+	if h, ok := m.(*Hold); ok {
+		return h.Descriptors()
+	}
+	return m.Kind().Descriptors()
+}
+
+// Descriptors returns how many descriptors must travel with a message of kind k,
+// if that is the same for all of them.
 func (k Kind) Descriptors() int {
 	if int(k) < len(kinds) {
 		return kinds[k].fds

@@ -127,7 +127,7 @@ func TestStringsOfEnums(t *testing.T) {
 		n := rapid.Uint8().Draw(t, "n")
 		for _, s := range []string{
 			State(n).String(), Step(n).String(), Scope(n).String(), Stream(n).String(), Method(n).String(), Kind(n).String(),
-			Adoption(n).String(), Held(n).String(), Came(n).String(), Refusal(n).String(),
+			Adoption(n).String(), Came(n).String(), Refusal(n).String(),
 		} {
 			if s == "" {
 				t.Fatal("a value without a name")
