@@ -191,6 +191,7 @@ func (k *keeper) replaceMain(s *slot, l leader, pidfd int) {
 		k.revive(s)
 	}
 	s.PID, s.StartTime, s.pidfd, s.given[0] = l.PID, l.Start, pidfd, false
+	k.pins.repin(s.Instance, pidfd)
 	k.watchForeign(s)
 }
 

@@ -239,6 +239,17 @@ func TestFollowSurvives(t *testing.T) {
 		if heir.PID != to || heir.StartTime != e.Slots[0].Slot.StartTime {
 			t.Errorf("inherited as %+v", heir.Slot)
 		}
+		// Its pin is the new one's, also when nobody of supd lives.
+		if s.table.Info.Features&wire.FeaturePidfdPinned != 0 {
+			start := e.Slots[0].Slot.StartTime
+			kill(t, to)
+			waitFor(t, "its end", func() bool { return !alive(to) })
+			s.startKeeper()
+			must(t, s.client.Adopt(Adopt{Service: "svc", Instance: i, PID: to, StartTime: start, Cgroup: before.Cgroup}))
+			if a := await[Adopted](s, i).Slot; a.Adoption != wire.AdoptionGone || !a.Exit.Known || a.Exit.Status.Signal() != unix.SIGKILL {
+				t.Errorf("found by its pin: %+v", a)
+			}
+		}
 	})
 }
 
