@@ -54,20 +54,23 @@ func (k *keeper) adopt(m *wire.Adopt) {
 }
 
 // holdMeant opens the pidfd of the process that the slot means, or finds out how
-// it ended. Its pin is itself, whoever has its number now.
+// it ended. Its pin is itself, whoever has its number now, unless the instance got
+// another main process some milliseconds before all of supd was killed (Follow):
+// then the pin is of the one before it.
 func (k *keeper) holdMeant(s *slot) {
 	k.pins.claim(s.Instance)
 	fd := k.pins.of(s.Instance)
-	switch {
-	case fd < 0:
-		s.pidfd, s.Adoption = holdProcess(s.PID, s.StartTime)
-	case pidfdExited(fd):
+	info := unix.PidfdInfo{}
+	if fd >= 0 && !pidfdExited(fd) && unix.IoctlPidfdInfo(fd, &info) == nil && int(info.Pid) == s.PID {
+		s.pidfd, s.Adoption = fd, wire.AdoptionOK
+		return
+	}
+	s.pidfd, s.Adoption = holdProcess(s.PID, s.StartTime)
+	if fd >= 0 && s.Adoption != wire.AdoptionOK && pidfdExited(fd) {
 		s.Adoption = wire.AdoptionGone
 		s.Exit.Status, s.Exit.Known = deathStatus(fd, s.PID, s.StartTime)
-		unix.Close(fd)
-	default:
-		s.pidfd, s.Adoption = fd, wire.AdoptionOK
 	}
+	closeAll(&fd)
 }
 
 // holdProcess opens a pidfd and only then looks whether it is the process meant:

@@ -97,7 +97,8 @@ func (s *slot) judge(m *wire.Follow) (start uint64, why wire.Refusal) {
 }
 
 // contains tells that a process is one of the instance's, by its cgroup; where
-// there is none, by its descent, its session or its tag.
+// there is none, by its descent, its session or its tag, which cannot be read while
+// it executes a program.
 func (s *slot) contains(st stat) bool {
 	if s.Cgroup != "" {
 		return inCgroup(st.pid, s.Cgroup)
@@ -110,12 +111,17 @@ func (s *slot) contains(st stat) bool {
 		if err != nil {
 			break
 		}
-		if parent.pid == s.PID && parent.start == s.StartTime {
+		if is := (leader{parent.pid, parent.start}); is == s.root().leader || is == s.first {
 			return true
 		}
 		up = parent
 	}
-	return st.session == s.PID && st.start >= s.StartTime || marked(st.pid, tag+s.Instance+"\x00")
+	for _, l := range []leader{s.root().leader, s.first} {
+		if l.PID != 0 && st.session == l.PID && st.start >= l.Start {
+			return true
+		}
+	}
+	return marked(st.pid, tag+s.Instance+"\x00")
 }
 
 // maxAncestors bounds the search upwards to a main process.
@@ -185,6 +191,7 @@ func (k *keeper) replaceMain(s *slot, l leader, pidfd int) {
 		k.revive(s)
 	}
 	s.PID, s.StartTime, s.pidfd, s.given[0] = l.PID, l.Start, pidfd, false
+	k.pins.repin(s.Instance, pidfd)
 	k.watchForeign(s)
 }
 

@@ -99,7 +99,7 @@ func TestFollow(t *testing.T) {
 // it named: its exit is taken back. Nothing is, once the engine has decided.
 func TestFollowAfterExit(t *testing.T) {
 	roots(t, func(t *testing.T, s *stage) {
-		i, before, pid := s.handover("setsid sh -c 'echo $$ > $D/daemon; trap \"exit 7\" TERM; while :; do sleep 0.01; done' & exit 0")
+		i, before, pid := s.handover("setsid sh -c 'trap \"exit 7\" TERM; echo $$ > $D/daemon; while :; do sleep 0.01; done' & exit 0")
 		to := pid("daemon")
 		x := await[Exited](s, i).Slot
 		if x.PID != before.PID || !x.Leftovers {
@@ -206,7 +206,7 @@ func await0(s *stage, instance string) int {
 // the new main process, and an upgrade in place loses nothing.
 func TestFollowSurvives(t *testing.T) {
 	roots(t, func(t *testing.T, s *stage) {
-		i, before, pid := s.handover("setsid sh -c 'echo $$ > $D/daemon; trap \"exit 9\" TERM; while :; do sleep 0.01; done' &\n sleep 1000")
+		i, before, pid := s.handover("setsid sh -c 'trap \"exit 9\" TERM; echo $$ > $D/daemon; while :; do sleep 0.01; done' &\n sleep 1000")
 		to := pid("daemon")
 		if now := s.follow(i, to, 0, 0); now.PID != to {
 			t.Fatalf("%+v", now)
@@ -238,6 +238,17 @@ func TestFollowSurvives(t *testing.T) {
 		heir.held()
 		if heir.PID != to || heir.StartTime != e.Slots[0].Slot.StartTime {
 			t.Errorf("inherited as %+v", heir.Slot)
+		}
+		// Its pin is the new one's, also when nobody of supd lives.
+		if s.table.Info.Features&wire.FeaturePidfdPinned != 0 {
+			start := e.Slots[0].Slot.StartTime
+			kill(t, to)
+			waitFor(t, "its end", func() bool { return !alive(to) })
+			s.startKeeper()
+			must(t, s.client.Adopt(Adopt{Service: "svc", Instance: i, PID: to, StartTime: start, Cgroup: before.Cgroup}))
+			if a := await[Adopted](s, i).Slot; a.Adoption != wire.AdoptionGone || !a.Exit.Known || a.Exit.Status.Signal() != unix.SIGKILL {
+				t.Errorf("found by its pin: %+v", a)
+			}
 		}
 	})
 }

@@ -42,7 +42,10 @@ type pins struct {
 
 	mu   sync.Mutex
 	todo map[string]int // guarded by mu: the pidfd to pin, -1 to unpin
-	wake chan struct{}  // holds one word: something is to be done
+	// moved are those pinned a second time: there is something to unpin even while
+	// that pin is still to be made.
+	moved map[string]bool // guarded by mu
+	wake  chan struct{}   // holds one word: something is to be done
 }
 
 const (
@@ -62,7 +65,7 @@ const (
 func startPins(runtimeDir string, log *slog.Logger) (*pins, <-chan error) {
 	p := &pins{
 		place: filepath.Join(runtimeDir, pinsFolder), root: -1, log: log,
-		held: map[string]bool{}, todo: map[string]int{}, wake: make(chan struct{}, 1),
+		held: map[string]bool{}, todo: map[string]int{}, moved: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
 	ready := make(chan error, 1)
 	ownThread(func() {
@@ -306,6 +309,26 @@ func (p *pins) pin(name string, pidfd int) {
 	p.do(name, fd)
 }
 
+// repin has another process pinned for an instance.
+func (p *pins) repin(name string, pidfd int) {
+	if p == nil {
+		return
+	}
+	if _, there := p.held[name]; !there {
+		p.pin(name, pidfd)
+		return
+	}
+	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		p.unpin(name) // better none than that of another process
+		return
+	}
+	p.mu.Lock()
+	p.moved[name] = true
+	p.mu.Unlock()
+	p.do(name, fd)
+}
+
 // claim says that an instance pinned by an earlier keeper is known.
 func (p *pins) claim(name string) {
 	if p == nil {
@@ -356,7 +379,12 @@ func (p *pins) do(name string, fd int) {
 	p.todo[name] = fd
 	if there && pending >= 0 {
 		unix.Close(pending)
-		delete(p.todo, name)
+		if fd < 0 && !p.moved[name] {
+			delete(p.todo, name)
+		}
+	}
+	if fd < 0 {
+		delete(p.moved, name)
 	}
 	select {
 	case p.wake <- struct{}{}:
@@ -393,10 +421,14 @@ func (p *pins) mount(name string, pidfd int) error {
 	if err != nil {
 		return fmt.Errorf("cannot pin a pidfd: %w", err)
 	}
-	there := isPidfd(fd)
+	there, same := isPidfd(fd), identity(fd) == identity(pidfd)
 	unix.Close(fd)
-	if there {
+	if there && same {
 		return nil
+	}
+	if there { // it has another main process (Follow)
+		p.unmount(name)
+		return p.mount(name, pidfd)
 	}
 	tree, err := unix.OpenTree(pidfd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err == nil {

@@ -129,7 +129,8 @@ func TestPinned(t *testing.T) {
 	// What nobody asked for before something was started is nobody's.
 	next, _ := s.run("exec sleep 1000")
 	s.untilPinned(next)
-	if there := pinned(t, s.dir); slices.Contains(there, ids[3]) || !slices.Contains(there, ids[2]) {
+	waitFor(t, "the pin of nobody's to go", func() bool { return !slices.Contains(pinned(t, s.dir), ids[3]) })
+	if there := pinned(t, s.dir); !slices.Contains(there, ids[2]) {
 		t.Errorf("pinned: %v", there)
 	}
 	if err := s.upgrade("/proc/self/exe", "up"); err != "" {

@@ -97,16 +97,16 @@ func (l *listener) peek(fd int) datagram {
 
 // discard takes the datagram out that was looked at. Descriptors in it are
 // closed: for a barrier that is the answer, and it means that all before it was
-// heard.
+// heard. Like try it asks the socket past its deadline, which a poke may set at
+// any time: the datagram would stay, and be heard again.
 func (l *listener) discard() {
-	_ = l.raw.Read(func(fd uintptr) bool {
+	_ = l.raw.Control(func(fd uintptr) {
 		_, oobn, _, _, err := unix.Recvmsg(int(fd), l.buf[:1], l.oob[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 		if err == nil {
 			d := datagram{}
 			d.sender, d.fds = readSender(l.oob[:oobn])
 			d.close()
 		}
-		return true
 	})
 }
 
@@ -197,10 +197,7 @@ func (p *Prober) await(next time.Time) (d datagram, ok bool) {
 // try looks whether there is a datagram. An expired deadline must not hide it.
 func (l *listener) try() datagram {
 	d := datagram{err: unix.EAGAIN, sender: sender{pidfd: -1}}
-	if l.conn.SetReadDeadline(time.Time{}) != nil {
-		return d
-	}
-	_ = l.raw.Read(func(fd uintptr) bool { d = l.peek(int(fd)); return true })
+	_ = l.raw.Control(func(fd uintptr) { d = l.peek(int(fd)) })
 	return d
 }
 

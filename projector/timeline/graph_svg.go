@@ -87,5 +87,5 @@ func drawBox(b *strings.Builder, n GraphNode, x, y int, critical bool) {
 	}
 	fmt.Fprintf(b, `<g><rect x="%d" y="%d" width="%d" height="%d" rx="6" fill="%s" %s/>`, x, y, boxWidth, boxHeight, phaseFill(n.State), stroke)
 	fmt.Fprintf(b, `<text x="%d" y="%d" font-weight="bold">%s</text><text x="%d" y="%d" fill="#444">%s</text>%s</g>`+"\n",
-		x+8, y+18, html.EscapeString(Cut(clean(n.Service), 24)), x+8, y+36, html.EscapeString(text), title)
+		x+8, y+18, html.EscapeString(Cut(clean(n.Service), 22)), x+8, y+36, html.EscapeString(text), title)
 }
