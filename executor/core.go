@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,13 +68,7 @@ type Core struct {
 	later     []policy.Input // what acting brought to light; decided next
 	failed    error          // an act that the keeper did not take
 	now       policy.Now
-	degraded  struct { // the degraded time that is open
-		seq  event.Seq // of its record: it ends when this is durable
-		from event.Seq // what was durable before it; 0: not told yet
-		mono int64     // when it began; 0: an earlier engine opened it
-		to   event.Seq // what was durable when all had caught up
-		calm int64     // when it ends if nothing is late until then; 0: not caught up
-	}
+	degraded  degradedTime
 }
 
 // NewCore returns a core that acts on nothing until it was told Started and
@@ -221,7 +216,11 @@ func (c *Core) commit(records []event.Encoded) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := c.Journal.Append(records); err != nil {
+	err := c.Journal.Append(records)
+	if errors.Is(err, ErrFull) {
+		err = c.dropUndurable(records...)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot keep records %d to %d: %w",
 			records[0].Record.Seq, records[len(records)-1].Record.Seq, err)
 	}
@@ -252,9 +251,9 @@ func (c *Core) Tend() error {
 // dropUndurable gives up records that the journal could not take for so long
 // that the run log is nearly full. The gap is counted and a base follows it, so
 // that a fold is true again behind it (R10, P4). What is dropped are only
-// tellings: the state has them all.
-func (c *Core) dropUndurable() error {
-	gap := c.Journal.Undurable()
+// tellings: the state has them all, those of a batch that found no room too.
+func (c *Core) dropUndurable(refused ...event.Encoded) error {
+	gap := c.Journal.Undurable(refused...)
 	if gap.Last == 0 {
 		return nil
 	}
@@ -311,8 +310,8 @@ func (c *Core) Next() (wait time.Duration, ok bool) {
 	for _, h := range c.held {
 		next = min(next, h.until)
 	}
-	if c.degraded.calm != 0 && !c.Config.State.Supd.Stopped {
-		next = min(next, c.degraded.calm)
+	if !c.Config.State.Supd.Stopped {
+		next = min(next, c.degraded.next())
 	}
 	if next == never {
 		return 0, false

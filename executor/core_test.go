@@ -32,12 +32,14 @@ func configure(specs ...event.Spec) policy.Configure {
 	return in
 }
 
-// lives are short histories; each is run with the engine dying at each of its
-// calls to the outside.
-var lives = []struct {
+// life is a short history.
+type life struct {
 	name string
 	run  func(r *rig)
-}{
+}
+
+// lives are each run with the engine dying at each of its calls to the outside.
+var lives = []life{
 	{"start and stop", func(r *rig) {
 		r.send(event.VerbStart, nil, "web")
 		r.calm(time.Second)

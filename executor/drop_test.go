@@ -14,6 +14,8 @@ type fullJournal struct {
 	rigJournal
 	durable int // records
 	full    bool
+	refuse  bool            // the next batch
+	refused []event.Encoded // which it was
 	dropped []event.Encoded
 	state   []byte
 	at      event.Seq
@@ -21,12 +23,21 @@ type fullJournal struct {
 
 func (j *fullJournal) Pressure() Pressure { return Pressure{Full: j.full} }
 
-func (j *fullJournal) Undurable() event.JournalGapData {
-	last := j.records[len(j.records)-1]
+func (j *fullJournal) Append(batch []event.Encoded) error {
+	if j.refuse {
+		j.refuse, j.refused = false, batch
+		return ErrFull
+	}
+	return j.rigJournal.Append(batch)
+}
+
+func (j *fullJournal) Undurable(more ...event.Encoded) event.JournalGapData {
+	all := append(append([]event.Encoded{}, j.records...), more...)
+	last := all[len(all)-1]
 	gap := event.JournalGapData{
 		First: event.Seq(j.durable + 1), Last: last.Record.Seq, LastHash: last.Hash, Counts: map[event.Kind]int{},
 	}
-	for _, e := range j.records[j.durable:] {
+	for _, e := range all[j.durable:] {
 		gap.Counts[e.Record.Kind]++
 	}
 	return gap
@@ -69,5 +80,34 @@ func TestDropsUndurable(t *testing.T) {
 	}
 	if err := r.core.Tend(); err != nil || j.full {
 		t.Errorf("it drops again: %v", err)
+	}
+}
+
+// A batch that finds no room in the run log does not end the engine: the gap goes
+// over it, the base behind has what it did, and the command is answered.
+func TestRefusedBatchIsInTheGap(t *testing.T) {
+	r := newRig(t, "refused", -1)
+	r.input(configure(rigSpec("web")))
+	r.calm(1e9)
+	durable := len(r.records)
+	j := &fullJournal{rigJournal: rigJournal{r}, durable: durable, refuse: true}
+	r.core.Journal = j
+	id := r.send(event.VerbStart, nil, "web")
+	if len(j.refused) == 0 || len(j.dropped) < 2 {
+		t.Fatalf("%d records refused, %d instead of a gap and a base", len(j.refused), len(j.dropped))
+	}
+	last := j.refused[len(j.refused)-1]
+	gap, ok := j.dropped[0].Record.Data.(event.JournalGapData)
+	if !ok || int(gap.First) != durable+1 || gap.Last != last.Record.Seq || gap.LastHash != last.Hash {
+		t.Fatalf("the gap says %+v; refused is up to %d", gap, last.Record.Seq)
+	}
+	s := projector.New()
+	for _, e := range append(append([]event.Encoded{}, r.records[:durable]...), j.dropped...) {
+		if err := s.Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Stale() || !bytes.Equal(s.Canonical(), r.core.State().Canonical()) || s.Commands[id] == nil {
+		t.Error("the base does not have what the refused batch did")
 	}
 }

@@ -23,7 +23,7 @@ func TestForwardIsAskedFirst(t *testing.T) {
 	inLoop(t, setup, func(t *testing.T, r *loopRig) {
 		r.host.unkillable = true
 		var table keeper.Table
-		r.runningBefore(&table)
+		r.runningBefore(&table, nil)
 		table.HostSignals = []keeper.HostSignal{hostSignal(1, syscall.SIGTERM)}
 		r.table(table)
 		r.tell(hostSignal(2, syscall.SIGHUP))
@@ -47,7 +47,7 @@ func TestForwardIsAskedFirst(t *testing.T) {
 func TestOtherSignalsComeToNothing(t *testing.T) {
 	inLoop(t, nil, func(t *testing.T, r *loopRig) {
 		var table keeper.Table
-		r.runningBefore(&table)
+		r.runningBefore(&table, nil)
 		table.HostSignals = []keeper.HostSignal{hostSignal(1, syscall.SIGUSR2)}
 		r.table(table)
 		r.tell(hostSignal(2, syscall.SIGUSR1))

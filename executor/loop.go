@@ -30,6 +30,9 @@ type Host interface {
 	Keeper
 	Events() <-chan keeper.Event
 	HostSignalDone(number uint64) error
+	// Follow asks to take another process of an instance for its main one; its slot
+	// answers.
+	Follow(keeper.Follow) error
 }
 
 // LoopConfig is what a loop is made of.
@@ -62,6 +65,9 @@ type LoopConfig struct {
 	// sent; done tells that it needs nothing more. The same number may come
 	// again, to another engine.
 	Forward func(c *Core, number uint64, sig syscall.Signal) (done bool, err error)
+	// Drain, if not nil, has heard called on another goroutine when all that services
+	// have said so far is decided; false if it never will be.
+	Drain func(heard func()) bool
 	// Decided, if not nil, is called on the loop's goroutine after each round of
 	// decisions, after recovery only. It must not block.
 	Decided func(*Core) error
@@ -77,6 +83,8 @@ type Loop struct {
 	info    atomic.Pointer[keeper.Info]
 	mode    atomic.Value // string
 	quit    *QuitError
+	follows map[string]follow // that the keeper has not answered, by instance
+	ends    map[string]*end   // exits that are not decided yet, by instance
 	notes   noteLimit
 	noted   chan struct{}
 
@@ -101,6 +109,7 @@ func NewLoop(c LoopConfig) *Loop {
 	l := &Loop{
 		LoopConfig: c, calls: make(chan func(*Core) error, callQueue), moved: make(chan struct{}, 1),
 		noted: make(chan struct{}, 1), done: make(chan struct{}), shortages: map[string]*shortage{},
+		follows: map[string]follow{}, ends: map[string]*end{},
 	}
 	l.LoopConfig.Core.Keeper = c.Host
 	l.LoopConfig.Core.Quit = func(keep bool) { l.quit = &QuitError{keep} }

@@ -309,7 +309,7 @@ func TestHostSignals(t *testing.T) {
 				for _, sig := range tt.table {
 					table.HostSignals = append(table.HostSignals, next(sig))
 				}
-				r.runningBefore(&table)
+				r.runningBefore(&table, nil)
 				r.table(table)
 				for _, sig := range tt.later {
 					r.tell(next(sig))
@@ -330,17 +330,19 @@ func TestHostSignals(t *testing.T) {
 }
 
 // runningBefore gives the loop a state and a table in which web runs.
-func (r *loopRig) runningBefore(t *keeper.Table) {
+func (r *loopRig) runningBefore(t *keeper.Table, ready *event.Ready) {
 	r.t.Helper()
 	clock := &bubbleClock{start: time.Now(), serial: 1 << 20}
 	core := NewCore(Config{
 		State: r.state, Journal: r.journal, Keeper: newFakeHost(), Launches: r, Clock: clock, Source: "supd/test/0",
 		Inbox: 8, Concurrency: 4,
 	})
+	web := rigSpec("web")
+	web.Ready = ready
 	for _, in := range []policy.Input{
 		policy.Started{Keeper: event.KeeperStartedData{PID: 100, StartTime: 7}},
 		policy.Settle{},
-		configure(rigSpec("web")),
+		configure(web),
 		policy.Command{Actor: "uid-0", Request: event.CommandRequest{ID: rigID(time.Now(), 7), Verb: event.VerbStart, Patterns: []string{"web"}}},
 	} {
 		if err := core.Step(in); err != nil {
@@ -367,7 +369,7 @@ func TestSignalToldAgainIsNotASecond(t *testing.T) {
 	inLoop(t, nil, func(t *testing.T, r *loopRig) {
 		r.host.unkillable = true
 		var table keeper.Table
-		r.runningBefore(&table)
+		r.runningBefore(&table, nil)
 		core := NewCore(Config{State: r.state, Journal: r.journal, Clock: &bubbleClock{start: time.Now(), serial: 1 << 21}, Source: "supd/test/0"})
 		if err := core.Step(policy.Shutdown{Reason: event.ReasonSignal}); err != nil {
 			t.Fatal(err)

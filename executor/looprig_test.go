@@ -196,7 +196,11 @@ func (j *memoryJournal) Pressure() Pressure { return Pressure{} }
 func (j *memoryJournal) Compact([]byte, event.Seq, string) error {
 	return errors.New("never asked for")
 }
-func (j *memoryJournal) Undurable() event.JournalGapData { return event.JournalGapData{} }
+
+func (j *memoryJournal) Undurable(...event.Encoded) event.JournalGapData {
+	return event.JournalGapData{}
+}
+
 func (j *memoryJournal) Drop([]event.Encoded, []byte, event.Seq, string) error {
 	return errors.New("never asked for")
 }
@@ -242,6 +246,8 @@ type fakeHost struct {
 	undrained  bool // output has pipes, and nobody drains them
 	fail       error
 	pids       int
+	followed   []keeper.Follow
+	mute       bool // nothing is answered to Follow
 }
 
 func newFakeHost() *fakeHost {
@@ -293,6 +299,23 @@ func (h *fakeHost) Forget(instance string) error {
 }
 func (h *fakeHost) Grant(uid uint32) error   { h.granted = append(h.granted, uid); return h.fail }
 func (h *fakeHost) Adopt(keeper.Adopt) error { return h.fail }
+
+// Follow takes processes above 1000 for main ones, and refuses all others.
+func (h *fakeHost) Follow(f keeper.Follow) error {
+	h.followed = append(h.followed, f)
+	if h.mute {
+		return h.fail
+	}
+	s := h.slots[f.Instance]
+	s.Named, s.Refused = f.PID, wire.RefusalStranger
+	if f.PID <= 1000 {
+		h.events <- keeper.Unchanged{Slot: *s}
+		return h.fail
+	}
+	s.PID, s.State, s.Leftovers, s.Refused = f.PID, wire.StateOpen, false, wire.RefusalNone
+	h.events <- keeper.Followed{Slot: *s}
+	return h.fail
+}
 
 func (h *fakeHost) Signal(instance, operation string, sig syscall.Signal, scope keeper.Scope) error {
 	h.sent = append(h.sent, event.SignalName(int(sig)))

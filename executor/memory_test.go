@@ -14,9 +14,11 @@ import (
 type memory struct {
 	rig     *rig
 	records []event.Encoded
-	durable event.Seq // known to be in JOURNAL
-	stored  event.Seq // in JOURNAL: ahead of durable while a publish is in doubt (R6)
-	hang    bool      // the disk takes nothing
+	durable event.Seq   // known to be in JOURNAL
+	stored  event.Seq   // in JOURNAL: ahead of durable while a publish is in doubt (R6)
+	hang    bool        // the disk takes nothing
+	inside  []event.Seq // records that others of their batch follow
+	forked  bool        // JOURNAL has another record in this one's place: it takes nothing more (R6)
 	// snapshot is where the run log starts; nil: at the first record.
 	snapshot *snapshot
 	missing  []event.JournalGapData // what JOURNAL will never get (R10)
@@ -36,14 +38,18 @@ type snapshot struct {
 	hash  string
 }
 
+// stuck tells that nothing becomes durable.
+func (m *memory) stuck() bool { return m.hang || m.forked }
+
 // publish moves what is kept to JOURNAL; false if there is nothing to tell.
 func (m *memory) publish() bool {
 	last := event.Seq(len(m.records))
-	if m.hang || m.durable >= last {
+	if m.stuck() || m.durable >= last {
 		return false
 	}
-	m.stored, m.durable = last, last
-	if m.publishing != nil {
+	if m.publishing == nil {
+		m.stored, m.durable = last, last
+	} else {
 		m.stored, m.durable = m.publishing(last)
 	}
 	return true
@@ -54,17 +60,26 @@ func (m *memory) lost(seq event.Seq) bool {
 	return slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool { return g.First <= seq && seq <= g.Last })
 }
 
+// gone tells that a record is in no JOURNAL, and what came of it in no base:
+// JOURNAL was cut between the gap and the base that follows it.
+func (m *memory) gone(seq event.Seq) bool {
+	return slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool {
+		based := int(g.Last)+1 < len(m.records) && m.records[g.Last+1].Record.Kind == event.StateBase
+		return g.First <= seq && seq <= g.Last && !based
+	})
+}
+
 // cut loses all records behind the first so many; the run log is gone.
 func (m *memory) cut(kept event.Seq) {
-	for i, g := range m.missing {
-		if kept < g.Last+1 { // its gap record is not there
-			kept, m.missing = min(kept, g.First-1), m.missing[:i]
-			break
-		}
+	inGap := func(g event.JournalGapData) bool { return g.First <= kept && kept <= g.Last }
+	for i := slices.IndexFunc(m.missing, inGap); i >= 0; i = slices.IndexFunc(m.missing, inGap) {
+		kept = m.missing[i].First - 1 // its gap record is not there, and what it stands for never will be
 	}
+	m.missing = slices.DeleteFunc(m.missing, func(g event.JournalGapData) bool { return g.First > kept })
 	m.records, m.snapshot = m.records[:kept:kept], nil
 	m.stored, m.durable = kept, kept
 	m.bases = min(m.bases, int(kept))
+	m.inside = slices.DeleteFunc(m.inside, func(seq event.Seq) bool { return seq >= kept })
 }
 
 // fold is what an engine begins with: the run log, or JOURNAL from its newest
@@ -76,7 +91,7 @@ func (m *memory) fold() (*projector.State, error) {
 	}
 	if m.direct {
 		for _, e := range slices.Backward(m.records) {
-			if e.Record.Kind == event.StateBase {
+			if e.Record.Kind == event.StateBase && !m.lost(e.Record.Seq) {
 				s, err := projector.FromBase([]event.Encoded{e})
 				return s, m.foldOn(s, err, e.Record.Seq, true)
 			}
@@ -138,6 +153,9 @@ func (m *memory) replay(live *projector.State) {
 			compare(s, err, e.Record.Seq)
 		}
 	}
+	if slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool { return m.gone(g.First) }) {
+		return
+	}
 	gaps := m.missing
 	m.missing = nil
 	compare(projector.New(), nil, 0)
@@ -160,14 +178,17 @@ func (m *memory) counted(gap event.JournalGapData) {
 type rigJournal struct{ *rig }
 
 func (j rigJournal) Append(batch []event.Encoded) error {
-	j.point()
+	j.point("before an append of records")
 	j.keep(batch)
-	j.point()
+	j.point("after an append of records")
 	return nil
 }
 
 func (j rigJournal) keep(batch []event.Encoded) {
-	for _, e := range batch {
+	for i, e := range batch {
+		if i < len(batch)-1 {
+			j.inside = append(j.inside, e.Record.Seq)
+		}
 		prev := event.Genesis
 		if n := len(j.records); n > 0 {
 			prev = j.records[n-1].Hash
@@ -176,6 +197,7 @@ func (j rigJournal) keep(batch []event.Encoded) {
 			j.fatalf("R6: record %d does not follow", e.Record.Seq)
 		}
 		j.witness.see(e.Record)
+		j.sawRecord(e.Record)
 		j.records = append(j.records, e)
 		if e.Record.Kind == event.StateBase {
 			j.bases = len(j.records)
@@ -199,13 +221,13 @@ func (j rigJournal) Pressure() Pressure {
 }
 
 func (j rigJournal) Compact(state []byte, seq event.Seq, hash string) error {
-	j.point()
+	j.point("before a compaction of records")
 	j.snapshot = &snapshot{state, seq, hash}
-	j.point()
+	j.point("after a compaction of records")
 	return nil
 }
 
-func (j rigJournal) Undurable() event.JournalGapData {
+func (j rigJournal) Undurable(...event.Encoded) event.JournalGapData {
 	last := j.records[len(j.records)-1]
 	gap := event.JournalGapData{
 		First: j.durable + 1, Last: last.Record.Seq, LastHash: last.Hash, Counts: map[event.Kind]int{},
@@ -217,7 +239,7 @@ func (j rigJournal) Undurable() event.JournalGapData {
 }
 
 func (j rigJournal) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
-	j.point()
+	j.point("before a drop of records")
 	gap, ok := batch[0].Record.Data.(event.JournalGapData)
 	if !ok || gap.First != j.durable+1 || int(gap.Last) != len(j.records) {
 		j.fatalf("P4: records are dropped without a gap: %+v", batch[0].Record)
@@ -225,7 +247,7 @@ func (j rigJournal) Drop(batch []event.Encoded, state []byte, seq event.Seq, has
 	j.keep(batch)
 	j.missing = append(j.missing, gap)
 	j.snapshot = &snapshot{state, seq, hash}
-	j.point()
+	j.point("after a drop of records")
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"syscall"
 
 	"supd/executor/keeper"
@@ -12,15 +13,17 @@ import (
 // Journal is where the core commits. No call waits for a disk.
 type Journal interface {
 	// Append keeps a batch: when it returns, the records survive the death of
-	// every process of ours. They become durable later, in order.
+	// every process of ours. They become durable later, in order. With ErrFull
+	// nothing was kept.
 	Append(batch []event.Encoded) error
 	// Pressure tells what the journal needs from the state.
 	Pressure() Pressure
 	// Compact gives the run log a new start: the canonical state after the
 	// last appended record.
 	Compact(state []byte, seq event.Seq, hash string) error
-	// Undurable says what Drop would give up; Last is 0 if nothing would.
-	Undurable() event.JournalGapData
+	// Undurable says what Drop would give up, with more, a batch that was refused;
+	// Last is 0 if nothing would.
+	Undurable(more ...event.Encoded) event.JournalGapData
 	// Drop replaces all records that are not durable by the batch, which begins
 	// with a journal.gap made of Undurable, and starts the run log at the
 	// state after it (R10).
@@ -30,6 +33,9 @@ type Journal interface {
 	NoteInHand(id string)
 	ClearInHand()
 }
+
+// ErrFull is returned by Journal.Append for a batch that finds no room.
+var ErrFull = errors.New("the run log has no room for it")
 
 // Pressure is what a journal needs.
 type Pressure struct {

@@ -39,6 +39,10 @@ type rig struct {
 	file  policy.Configure // what an apply reads now
 	ready func() error     // what the engine does when recovery is over
 
+	// broken tells that records of this boot are gone, and that nobody has looked
+	// yet for what lives without them.
+	broken bool
+
 	launchErr error
 	parkErr   error
 	targets   map[string]probe.Target
@@ -91,9 +95,13 @@ func (r *rig) fatalf(format string, args ...any) {
 	r.t.Fatalf("%s: %s\n%s%s", r.name, fmt.Sprintf(format, args...), strings.Join(r.actions, "\n"), tail)
 }
 
+// saw counts a kind of event.
+func (r *rig) saw(format string, args ...any) { r.w.Seen[fmt.Sprintf(format, args...)]++ }
+
 // point is a place where the engine may die.
-func (r *rig) point() {
+func (r *rig) point(at string) {
 	if r.untilCrash == 0 {
+		r.saw("the engine dies %s", at)
 		r.untilCrash, r.crashed = -1, true
 		panic(crash{})
 	}
@@ -153,6 +161,9 @@ func (r *rig) start() error {
 		Engine: event.EngineStartedData{Version: "test", PID: 1, Mode: event.ModeCrash},
 		Keeper: event.KeeperStartedData{PID: r.w.Keeper, StartTime: 7},
 	})
+	if err == nil && r.broken {
+		err = r.strangers()
+	}
 	if err == nil {
 		err = r.core.Step(settle)
 	}
@@ -165,6 +176,31 @@ func (r *rig) start() error {
 		}
 	}
 	return err
+}
+
+// strangers ends what lives without a record, where records are missing. It
+// returns when that is proven.
+func (r *rig) strangers() error {
+	known := map[string]bool{}
+	for _, v := range r.core.State().Services {
+		if v.Instance != nil {
+			known[v.Instance.ID] = true
+		}
+		if v.Tree != nil {
+			known[v.Tree.Instance] = true
+		}
+		if v.LastExit != nil {
+			known[v.LastExit.Instance] = true
+		}
+	}
+	for _, in := range r.w.Strangers(func(instance string) bool { return known[instance] }) {
+		r.point("among strangers")
+		if err := r.core.Step(in); err != nil {
+			return err
+		}
+	}
+	r.broken = false
+	return nil
 }
 
 // Now, Rand, ID implement Clock.
@@ -233,7 +269,7 @@ func (r *rig) hand(req event.CommandRequest) error {
 // answered is a client's view: nothing is said that the journal does not
 // hold, and an outcome never changes (P2, P3).
 func (r *rig) answered(id string, reply event.CommandReply) {
-	r.point()
+	r.point("before an answer")
 	if int(reply.Seq) > len(r.records) {
 		r.fatalf("P2: %s is answered %s with record %d, and %d are kept", id, reply.Status, reply.Seq, len(r.records))
 	}
@@ -318,7 +354,7 @@ func (r *rig) calm(limit time.Duration) {
 			wait, ok = r.core.Next()
 			return r.core.Tend()
 		})
-		if !lived || len(r.w.Queue) > 0 || !r.hang && r.durable < event.Seq(len(r.records)) {
+		if !lived || len(r.w.Queue) > 0 || !r.stuck() && r.durable < event.Seq(len(r.records)) {
 			continue
 		}
 		r.late()
@@ -375,7 +411,16 @@ func (r *rig) late() {
 func (r *rig) finish() {
 	s := r.core.State()
 	if len(r.commands) > 0 || len(s.Commands) > 0 {
-		r.fatalf("P2: no end: %v, %s", slices.Sorted(maps.Keys(r.commands)), s.Canonical())
+		open := ""
+		for _, c := range s.Commands {
+			open += fmt.Sprintf("; %s %s of %v has results %v", c.ID, c.Verb, c.Targets, c.Results)
+			for _, name := range c.Targets {
+				if v := s.Services[name]; v != nil && c.Results[name].Outcome == "" {
+					open += fmt.Sprintf(", and %s is %s, wanted %s, instance %+v, tree %+v, hook %+v, waiting %+v", name, v.Phase, v.Want, v.Instance, v.Tree, v.Hook, v.Waiting)
+				}
+			}
+		}
+		r.fatalf("P2: no end: %v%s", slices.Sorted(maps.Keys(r.commands)), open)
 	}
 	r.witness.finish()
 	for id, o := range r.outcomes {
@@ -384,6 +429,27 @@ func (r *rig) finish() {
 	r.replay(s)
 	if r.maxParks > 2 {
 		r.fatalf("P9: %d stubs were parked at once", r.maxParks)
+	}
+}
+
+// lose keeps the first records only. What was called durable must be among
+// them (P3); clients of whom nothing is known any more have gone.
+func (r *rig) lose(kept event.Seq) {
+	r.cut(kept)
+	r.w.Unsay() // what is lost may be named again
+	r.witness.doubt()
+	r.witness.again(slices.DeleteFunc(slices.Clone(r.records), func(e event.Encoded) bool { return r.gone(e.Record.Seq) }))
+	for _, id := range slices.Sorted(maps.Keys(r.outcomes)) {
+		if o := r.outcomes[id]; o.durable || int(o.seq) <= len(r.records) && !r.gone(o.seq) {
+			r.kept(id, o)
+		} else {
+			delete(r.outcomes, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.commands)) {
+		if _, known := r.witness.accepted[id]; !known {
+			delete(r.commands, id)
+		}
 	}
 }
 
@@ -415,24 +481,47 @@ func (k rigKeeper) once(key string) {
 	k.asked[key] = true
 }
 
-// authorised finds the newest record that allows an act, and holds the act
+// authorised finds a record that allows an act, newest first, and holds the act
 // against R1: durable, or kept for 20 ms, or in a degraded time.
 func (k rigKeeper) authorised(act, instance string, allows func(event.Data) bool) {
+	newest := event.Seq(0)
 	for _, e := range slices.Backward(k.records) {
 		if !allows(e.Record.Data) {
 			continue
 		}
+		newest = max(newest, e.Record.Seq)
 		waited := k.w.Now.Mono-e.Record.Mono >= int64(ActGrace)
-		if e.Record.Seq > k.durable && !waited && !k.core.State().Supd.Degraded {
-			k.fatalf("R1: %s %s before record %d was durable or 20 ms old", act, instance, e.Record.Seq)
+		if e.Record.Seq <= k.durable || waited || k.core.late() {
+			return
 		}
-		return
+	}
+	if newest > 0 {
+		k.fatalf("R1: %s %s before record %d was durable or 20 ms old", act, instance, newest)
 	}
 	k.fatalf("R3: %s %s without a record", act, instance)
 }
 
+// signaling tells which records have an operation sent. A stop may be recorded
+// again, and its signal may be held when the main process ends: what the tree is
+// sent follows from what comes after that.
+func signaling(instance, operation string) func(event.Data) bool {
+	ended := false
+	return func(d event.Data) bool {
+		switch d := d.(type) {
+		case event.InstanceExitedData:
+			ended = ended || d.Instance == instance && operation == projector.TreeOperation(instance)
+		case event.InstanceStoppingData:
+			whole := operation == projector.KillOperation(instance) || operation == projector.TreeOperation(instance)
+			return d.Instance == instance && !ended && (whole || operation == projector.StopOperation(instance, d.Signal))
+		case event.CommandAcceptedData:
+			return operation == projector.SignalOperation(d.Command)
+		}
+		return false
+	}
+}
+
 func (k rigKeeper) Park(p keeper.Park) error {
-	k.point()
+	k.point("before park")
 	if p.Task != 0 {
 		return k.runHook(p)
 	}
@@ -442,7 +531,7 @@ func (k rigKeeper) Park(p keeper.Park) error {
 	k.parking[p.Instance] = true
 	k.maxParks = max(k.maxParks, len(k.parking))
 	k.w.Park(p.Service, p.Instance, "")
-	k.point()
+	k.point("after park")
 	return nil
 }
 
@@ -458,14 +547,14 @@ func (k rigKeeper) runHook(p keeper.Park) error {
 	})
 	k.once(policy.OperationKey(h.Instance, h.Operation))
 	k.w.Hook(policy.Duty{Service: p.Service, Instance: h.Instance, Operation: h.Operation, Hook: h.Name, Deadline: p.Deadline})
-	k.point()
+	k.point("before a hook")
 	return nil
 }
 
 func (k rigKeeper) Grant(uint32) error { return nil }
 
 func (k rigKeeper) Open(instance string) error {
-	k.point()
+	k.point("before open")
 	k.authorised("open", instance, func(d event.Data) bool {
 		x, ok := d.(event.InstanceStartingData)
 		return ok && x.Instance == instance
@@ -480,43 +569,35 @@ func (k rigKeeper) Open(instance string) error {
 	}
 	k.once("open/" + instance)
 	k.w.Open(instance)
-	k.point()
+	k.point("after open")
 	return nil
 }
 
 func (k rigKeeper) Signal(instance, operation string, sig syscall.Signal, scope keeper.Scope) error {
-	k.point()
+	k.point("before signal")
 	stranger := operation == projector.KillOperation(instance)
 	for _, v := range k.core.State().Services {
 		stranger = stranger && (v.Instance == nil || v.Instance.ID != instance)
 	}
 	if !stranger {
-		k.authorised("signal", instance, func(d event.Data) bool {
-			switch d := d.(type) {
-			case event.InstanceStoppingData:
-				return d.Instance == instance && !strings.HasPrefix(operation, projector.SignalOperation(""))
-			case event.CommandAcceptedData:
-				return operation == projector.SignalOperation(d.Command)
-			}
-			return false
-		})
+		k.authorised("signal", instance, signaling(instance, operation))
 	}
 	k.once(policy.OperationKey(instance, operation))
 	k.w.Signal(instance, operation, event.SignalName(int(sig)), scope.String())
-	k.point()
+	k.point("after signal")
 	return nil
 }
 
 func (k rigKeeper) Sweep(instance, operation, _ string) error {
-	k.point()
+	k.point("before sweep")
 	k.once(policy.OperationKey(instance, operation))
 	k.w.Sweep(instance, operation)
-	k.point()
+	k.point("after sweep")
 	return nil
 }
 
 func (k rigKeeper) Drop(instance string) error {
-	k.point()
+	k.point("before drop")
 	for name, f := range k.witness.facts {
 		if f.instance == instance {
 			k.fatalf("R3: the stub of %s is let go, and it is an instance of %s", instance, name)
@@ -527,17 +608,17 @@ func (k rigKeeper) Drop(instance string) error {
 }
 
 func (k rigKeeper) Forget(instance string) error {
-	k.point()
+	k.point("before forget")
 	k.w.Forget(instance)
 	return nil
 }
 
 func (k rigKeeper) Adopt(a keeper.Adopt) error {
-	k.point()
+	k.point("before adopt")
 	if pid, _, alive, _ := k.w.Process(a.Instance); alive && (a.PID != pid || a.StartTime != uint64(pid)) {
 		k.fatalf("R4: %s is to be adopted as pid %d, and it is %d", a.Instance, a.PID, pid)
 	}
 	k.w.Adopt(a.Service, a.Instance)
-	k.point()
+	k.point("after adopt")
 	return nil
 }

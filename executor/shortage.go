@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 // would be told with each of them.
 const shortageCalm = 2 * time.Second
 
-// shortage is a time in which starts fail because the machine, or supd, has no
+// shortage is a time in which starts or connections fail because the machine, or supd, has no
 // more of something.
 type shortage struct {
 	since, last int64 // CLOCK_BOOTTIME
@@ -38,11 +39,33 @@ func shortOf(e syscall.Errno) string {
 	return ""
 }
 
-// refused notes a start that failed for want of something, and records the
-// first one of a shortage.
+// refused notes a start that failed for want of something.
 func (l *Loop) refused(s keeper.Slot) error {
-	what := shortOf(s.Failure.Errno)
-	if what == "" {
+	return l.short(s.Failure.Errno, fmt.Sprintf("%s of %s", s.Failure.Error(), s.Service))
+}
+
+// Short notes that something else than a start failed for want of what errno
+// names; other errors are none of it. It never blocks: while the loop is busy it
+// may be lost, so it should be told of each failure.
+func (l *Loop) Short(errno syscall.Errno, limit string) {
+	select {
+	case l.calls <- func(*Core) error { return l.short(errno, limit) }:
+	default:
+	}
+}
+
+// Eased tells that what Short told of has worked again. The shortage ends when
+// nothing was refused for a while.
+func (l *Loop) Eased() {
+	time.AfterFunc(shortageCalm, func() {
+		_ = l.Do(context.Background(), func(*Core) error { return l.relieved() })
+	})
+}
+
+// short records the first refusal of a shortage and counts the others.
+func (l *Loop) short(errno syscall.Errno, limit string) error {
+	what := shortOf(errno)
+	if what == "" || !l.core.settled || l.core.State().Supd.Stopped {
 		return nil
 	}
 	now := l.core.Clock.Now()
@@ -53,14 +76,13 @@ func (l *Loop) refused(s keeper.Slot) error {
 	}
 	l.shortages[what] = &shortage{since: now.Mono, last: now.Mono, refused: 1}
 	return l.core.Step(policy.Note{Data: event.ResourcePressedData{
-		What: what, Errno: unix.ErrnoName(s.Failure.Errno),
-		Limit: fmt.Sprintf("%s of %s", s.Failure.Error(), s.Service),
+		What: what, Errno: unix.ErrnoName(errno), Limit: limit,
 	}})
 }
 
-// relieved ends the shortages that a start has shown to be over.
+// relieved ends the shortages that a success has shown to be over.
 func (l *Loop) relieved() error {
-	if len(l.shortages) == 0 {
+	if len(l.shortages) == 0 || l.core.State().Supd.Stopped {
 		return nil
 	}
 	now := l.core.Clock.Now().Mono

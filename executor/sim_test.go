@@ -35,30 +35,38 @@ func TestSimulation(t *testing.T) {
 	}
 	var next, failed atomic.Uint64
 	next.Store(first)
-	for i := range min(runtime.GOMAXPROCS(0), int(count)) {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			t.Parallel()
-			for failed.Load() == 0 {
-				seed := next.Add(1) - 1
-				if seed >= first+count {
-					return
+	var all seen
+	t.Run("worlds", func(t *testing.T) {
+		for i := range min(runtime.GOMAXPROCS(0), int(count)) {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				for failed.Load() == 0 {
+					seed := next.Add(1) - 1
+					if seed >= first+count {
+						return
+					}
+					all.add(simulateOne(t, seed, &failed))
 				}
-				simulateOne(t, seed, &failed)
-			}
-		})
+			})
+		}
+	})
+	if failed.Load() == 0 {
+		all.check(t)
+		t.Log(&all)
 	}
 }
 
 // simulateOne has the others stop when it fails.
-func simulateOne(t *testing.T, seed uint64, failed *atomic.Uint64) {
+func simulateOne(t *testing.T, seed uint64, failed *atomic.Uint64) (came map[string]int) {
 	passed := false
 	defer func() {
 		if !passed {
 			failed.Store(seed)
 		}
 	}()
-	simulate(t, seed)
+	came = simulate(t, seed)
 	passed = true
+	return came
 }
 
 type simulation struct {
@@ -72,7 +80,7 @@ type simulation struct {
 
 const simServices = 4
 
-func simulate(t *testing.T, seed uint64) {
+func simulate(t *testing.T, seed uint64) (came map[string]int) {
 	s := &simulation{chance: rand.New(rand.NewPCG(seed, seed)), specs: map[string]event.Spec{}, left: map[string]bool{}}
 	s.rig = newRig(t, fmt.Sprintf("seed %d", seed), -1)
 	s.rands, s.memory.direct, s.publishing = s.chance.Float64, true, s.inDoubt
@@ -100,12 +108,13 @@ func simulate(t *testing.T, seed uint64) {
 		s.step()
 	}
 	s.end()
+	return s.w.Seen
 }
 
 // end lets the unrest end, and looks where everything has come to rest.
 func (s *simulation) end() {
 	s.note("it calms down")
-	s.hang, s.untilCrash, s.mute, s.publishing = false, -1, false, nil
+	s.hang, s.forked, s.untilCrash, s.mute, s.publishing = false, false, -1, false, nil
 	s.w.Behave = nil
 	s.rest()
 	s.configure() // an engine may have died on the last one
@@ -115,7 +124,8 @@ func (s *simulation) end() {
 		running := s.w.Running(name)
 		if v.Want == event.Up && (v.Phase != event.PhaseRunning || len(running) != 1 || running[0] != v.Instance.ID) ||
 			v.Want == event.Down && (!v.Settled() || len(running) > 0) {
-			s.fatalf("%s is wanted %s and %s; %v run", name, v.Want, v.Phase, running)
+			wait, ok := policy.Wait(s.core.State(), v, s.w.Now)
+			s.fatalf("%s is wanted %s and %s; %v run; it waits for %v until %v (next start %+v, due in %v %v)", name, v.Want, v.Phase, running, v.Waiting, s.w.Now.Mono, v.NextStart, wait, ok)
 		}
 	}
 }
@@ -131,6 +141,12 @@ func (s *simulation) rest() {
 func (s *simulation) one(in int) bool { return s.chance.IntN(in) == 0 }
 
 func (s *simulation) service() string { return fmt.Sprintf("s%d", s.chance.IntN(simServices)) }
+
+// did notes what happens, and counts its kind.
+func (s *simulation) did(kind, format string, args ...any) {
+	s.saw("%s", kind)
+	s.note(kind+format, args...)
+}
 
 func (s *simulation) note(format string, args ...any) {
 	s.actions = append(s.actions, fmt.Sprintf("%d: ", len(s.records))+fmt.Sprintf(format, args...))
@@ -156,28 +172,30 @@ func (s *simulation) step() {
 		}
 	case n < 72:
 		d := time.Duration(s.chance.IntN(3000)) * time.Millisecond
-		s.note("calm %s", d)
+		s.did("calm", " %s", d)
 		s.calm(d)
 	case n < 76:
 		s.speak()
 	case n < 77:
 		s.mute = !s.mute
-		s.note("nobody gets ready: %v", s.mute)
+		s.did("nobody gets ready", ": %v", s.mute)
 	case n < 82:
 		name := s.service()
-		s.note("exit %s", name)
-		s.w.Exit(name, s.chance.IntN(2))
+		if s.note("exit %s", name); s.w.Exit(name, s.chance.IntN(2)) {
+			s.saw("a service ends by itself")
+		}
 	case n < 83:
 		name := s.service()
 		s.note("end the stub of %s: %v", name, s.w.EndStub(name))
 	case n < 86:
-		if s.hang = !s.hang; s.hang && s.one(2) {
+		if s.hang = !s.hang; s.hang && !s.forked && s.one(2) {
+			s.saw("a late commit")
 			s.stored = event.Seq(len(s.records)) // it gets there, and nobody is told
 		}
-		s.note("disk hangs %v", s.hang)
+		s.did("disk hangs", " %v", s.hang)
 	case n < 87:
 		d := time.Duration(s.chance.IntN(2000)) * time.Millisecond
-		s.note("the engine gets no time for %s", d)
+		s.did("the engine gets no time", " for %s", d)
 		s.w.Advance(d)
 		s.owed = map[string]int64{}
 	case n < 91:
@@ -191,23 +209,28 @@ func (s *simulation) step() {
 func (s *simulation) disaster(n int) {
 	switch {
 	case n < 92:
-		s.note("another engine waits for the lock")
+		s.did("another engine waits for the lock", "")
 		s.second()
 	case n < 93:
-		s.note("all are lost")
+		s.did("all are lost", "")
 		s.newKeeper()
 		s.boot()
 	case n < 94:
-		s.lose(s.stored, "the run log is lost")
+		s.lose(s.publisherAt(), "the run log is lost")
+		s.broken = true
 		s.boot()
 	case n < 95:
-		s.lose(s.durable+event.Seq(s.chance.IntN(int(s.stored-s.durable)+1)), "reboot")
+		s.lose(s.publisherAt(), "reboot")
 		s.w.Reboot()
+		s.broken, s.forked = false, false
 		s.boot()
 	case n < 97:
 		s.shutdown()
+	case n < 98 && s.one(3) && s.stored == s.durable:
+		s.did("JOURNAL is forked", "")
+		s.forked = true
 	default:
-		s.note("the engine is killed")
+		s.did("the engine is killed", "")
 		s.boot()
 	}
 }
@@ -218,33 +241,45 @@ func (s *simulation) inDoubt(last event.Seq) (stored, durable event.Seq) {
 	upTo := s.stored + event.Seq(s.chance.IntN(int(last-s.stored)+1))
 	switch s.chance.IntN(8) {
 	case 0:
+		switch upTo {
+		case s.stored:
+			s.saw("a publish is lost, and nobody tells")
+		case last:
+			s.saw("a publish is stored, and nobody tells")
+		default:
+			s.saw("a publish is stored in part, and nobody tells")
+		}
 		return upTo, s.durable
 	case 1:
+		s.saw("a publish acknowledged in part")
 		return upTo, upTo
 	}
+	s.saw("a publish acknowledged")
 	return last, last
 }
 
-// lose keeps the first records only. What was called durable must be among
-// them (P3); clients of whom nothing is known any more have gone.
+// publisherAt says how many records JOURNAL has when the others are lost: the
+// publisher may be anywhere, and plain publishes cut a batch in two.
+func (s *simulation) publisherAt() event.Seq {
+	last := s.stored
+	if !s.stuck() {
+		last = event.Seq(len(s.records))
+	}
+	cuts := slices.DeleteFunc(slices.Clone(s.inside), func(seq event.Seq) bool { return seq < s.durable || seq > last })
+	if len(cuts) > 0 && s.one(2) {
+		s.saw("a batch is cut in two")
+		return cuts[s.chance.IntN(len(cuts))]
+	}
+	return s.durable + event.Seq(s.chance.IntN(int(last-s.durable)+1))
+}
+
+// lose keeps the first records only.
 func (s *simulation) lose(kept event.Seq, why string) {
-	s.note("%s: %d of %d records stay, %d are durable", why, kept, len(s.records), s.durable)
-	s.cut(kept)
-	s.w.Unsay() // what is lost may be named again
-	s.witness.doubt()
-	s.witness.again(s.records)
-	for _, id := range slices.Sorted(maps.Keys(s.outcomes)) {
-		if o := s.outcomes[id]; o.durable || int(o.seq) <= len(s.records) {
-			s.rig.kept(id, o)
-		} else {
-			delete(s.outcomes, id)
-		}
+	s.did(why, ": %d of %d records stay, %d are durable", kept, len(s.records), s.durable)
+	if int(kept) < len(s.records) {
+		s.saw("%s with records", why)
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.commands)) {
-		if _, known := s.witness.accepted[id]; !known {
-			delete(s.commands, id)
-		}
-	}
+	s.rig.lose(kept)
 }
 
 // shuffle has the keeper tell what it has to in another order between
@@ -264,7 +299,11 @@ func (s *simulation) shuffle() {
 	in := q[i]
 	q = append(q[:i:i], q[i+1:]...)
 	s.w.Queue = append([]policy.Input{in}, q...)
+	if i > 0 {
+		s.saw("told in another order")
+	}
 	if s.one(3) {
+		s.saw("told twice")
 		s.w.Queue = append([]policy.Input{in}, s.w.Queue...)
 	}
 }
@@ -305,7 +344,7 @@ func (s *simulation) again() {
 	if !ok {
 		return
 	}
-	s.note("again %s", req.ID)
+	s.did("a command again", " %s", req.ID)
 	if _, ended := s.outcomes[req.ID]; !ended {
 		s.commands[req.ID] = req
 	}
@@ -331,6 +370,7 @@ func (s *simulation) conflict() {
 		if st := s.core.State(); st.Commands[req.ID] == nil && st.EndedCommand(req.ID) == nil {
 			return nil
 		}
+		s.saw("another command with its id")
 		s.core.Await(req.ID, func(r event.CommandReply) {
 			if r.Status != event.ReplyRejected || r.Reason != event.RejectIDConflict {
 				s.fatalf("P2: another command with the id %s is %s (%s)", req.ID, r.Status, r.Outcome)
@@ -344,7 +384,7 @@ func (s *simulation) conflict() {
 func (s *simulation) tooOld() {
 	s.serial++
 	req := event.CommandRequest{ID: rigID(s.w.Now.Wall.Add(-25*time.Hour), s.serial), Verb: event.VerbStop, Patterns: []string{"all"}}
-	s.note("too old %s", req.ID)
+	s.did("a command of yesterday", " %s", req.ID)
 	s.do(func() error {
 		s.core.Await(req.ID, func(r event.CommandReply) {
 			if r.Outcome != event.Expired {
@@ -371,19 +411,20 @@ func (s *simulation) speak() {
 		policy.Health{Service: name, Instance: id, Probe: "tcp", From: event.Healthy, To: event.Unhealthy, Failures: 3, Error: "x"},
 		policy.Health{Service: name, Instance: id, Probe: "tcp", From: event.Unhealthy, To: event.Healthy},
 	}[s.chance.IntN(6)]
+	s.saw("it says %T", in)
 	s.note("%+v", in)
 	s.input(in)
 }
 
 func (s *simulation) shutdown() {
-	s.note("shutdown")
+	s.did("an orderly end", "")
 	in := policy.Shutdown{Reason: "signal", KeepServices: s.one(2), Forced: s.one(2)}
 	for !s.do(func() error { return s.core.Step(in) }) { // the keeper tells the next engine again
 	}
 	if !in.Forced {
 		s.w.Release()
 	}
-	s.hang = false
+	s.hang, s.forked = false, false
 	s.calm(3 * time.Minute) // a hook may take its time
 	if !s.quit || !s.core.State().Supd.Stopped {
 		s.fatalf("an orderly end does not come")

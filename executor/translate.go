@@ -15,8 +15,16 @@ import (
 	"supd/journal/event"
 )
 
-// keeperEvent turns what the keeper tells into inputs.
+// keeperEvent has decided what follows from what the keeper tells.
 func (l *Loop) keeperEvent(e keeper.Event) error {
+	if err := l.told(e); err != nil {
+		return err
+	}
+	return l.answer(e)
+}
+
+// told turns what the keeper tells into inputs.
+func (l *Loop) told(e keeper.Event) error {
 	switch e := e.(type) {
 	case keeper.Table:
 		return l.table(e)
@@ -27,15 +35,23 @@ func (l *Loop) keeperEvent(e keeper.Event) error {
 	case keeper.HostSignal:
 		return l.hostSignal(e, l.core.State().Supd.Stopping != nil)
 	case keeper.Drained:
-		l.drained(e.Slot)
+		if !l.later(e.Slot) {
+			l.drained(e.Slot)
+		}
 		return nil
+	case keeper.TreeEmpty:
+		if l.later(e.Slot) { // nobody is left who could be followed
+			return l.decideEnd(e.Slot.Instance)
+		}
 	case keeper.Ran:
 		return l.ran(e.Slot)
+	case keeper.Exited:
+		return l.exited(e.Slot)
 	}
 	var err error
 	switch x := e.(type) {
-	case keeper.Exited:
-		l.drained(x.Slot)
+	case keeper.Followed:
+		delete(l.ends, x.Slot.Instance) // it was not the end
 	case keeper.ParkFailed:
 		err = l.refused(x.Slot)
 	case keeper.Parked:
@@ -71,6 +87,10 @@ func (l *Loop) input(e keeper.Event) policy.Input {
 		return l.failure(e.Slot)
 	case keeper.Exited:
 		return exitOf(e.Slot)
+	case keeper.Followed:
+		return policy.Followed{
+			Service: e.Slot.Service, Instance: e.Slot.Instance, PID: e.Slot.PID, StartTime: e.Slot.StartTime,
+		}
 	case keeper.Signaled:
 		return signaledOf(e.Operation, l.serviceOf(e.Operation.Instance))
 	case keeper.Swept:
@@ -194,6 +214,9 @@ func sweptOf(o wire.Operation, service string) policy.Swept {
 	if s.Survived == 0 && (o.Errno == syscall.EBUSY || o.Errno == syscall.EINVAL) {
 		s.Survived = 1 // it was not swept, so nothing is proven (R4)
 	}
+	for _, p := range o.Left[:min(len(o.Left), event.MaxLeft)] {
+		s.Left = append(s.Left, event.Process{PID: p.PID, Comm: strings.ToValidUTF8(p.Comm, "?")})
+	}
 	for _, p := range o.Processes {
 		s.Killed = append(s.Killed, event.Process{PID: p.PID, Comm: strings.ToValidUTF8(p.Comm, "?")})
 	}
@@ -202,7 +225,12 @@ func sweptOf(o wire.Operation, service string) policy.Swept {
 
 func adoptedOf(s keeper.Slot) policy.Input {
 	if s.Adoption != wire.AdoptionOK {
-		return policy.Lost{Service: s.Service, Instance: s.Instance, Leftovers: s.Leftovers}
+		lost := policy.Lost{Service: s.Service, Instance: s.Instance, Leftovers: s.Leftovers}
+		if s.Exit.Known {
+			exit := exitOf(s)
+			lost.Exited = &exit
+		}
+		return lost
 	}
 	a := policy.Adopted{
 		Service: s.Service, Instance: s.Instance, By: "keeper", Output: "attached", PID: s.PID, StartTime: s.StartTime,
@@ -241,9 +269,16 @@ func (l *Loop) table(t keeper.Table) error {
 	}
 	var found []policy.Found
 	slots, ended, hooks := tasksOf(s, t.Slots)
+	var undecided []keeper.Slot
 	for _, slot := range slots {
-		l.drained(slot)
-		found = append(found, l.found(slot))
+		f := l.found(slot)
+		if l.mayBeFollowed(slot) {
+			f.Exited = nil // decided when all was heard that its service has said
+			undecided = append(undecided, slot)
+		} else {
+			l.drained(slot)
+		}
+		found = append(found, f)
 	}
 	l.core.holdDuties()
 	if err := l.core.Step(policy.Settle{Found: found, Signaled: l.results(t.Operations), Hooks: hooks}); err != nil {
@@ -251,6 +286,11 @@ func (l *Loop) table(t keeper.Table) error {
 	}
 	if err := l.settled(slots, ended); err != nil {
 		return err
+	}
+	for _, slot := range undecided {
+		if err := l.exited(slot); err != nil {
+			return err
+		}
 	}
 	ends := 0 // signals that ask for the end
 	for _, hs := range t.HostSignals {
@@ -357,7 +397,9 @@ func (l *Loop) results(operations []keeper.Operation) []policy.Signaled {
 }
 
 func (l *Loop) found(s keeper.Slot) policy.Found {
-	f := policy.Found{Service: s.Service, Instance: s.Instance, Executed: s.Execed, TreeEmpty: s.TreeEmpty}
+	f := policy.Found{
+		Service: s.Service, Instance: s.Instance, PID: s.PID, StartTime: s.StartTime, Executed: s.Execed, TreeEmpty: s.TreeEmpty,
+	}
 	if a, ok := adoptedOf(s).(policy.Adopted); ok {
 		f.Adopted = &a
 	}

@@ -59,6 +59,7 @@ func TestInputOfEachEvent(t *testing.T) {
 			{"not executable", keeper.ExecFailed{Slot: failed(wire.StepExec, syscall.EACCES, 1)}, fail("exec", "/bin/web", syscall.EACCES)},
 			{"no such candidate", keeper.ExecFailed{Slot: failed(wire.StepExec, syscall.EACCES, 9)}, fail("exec", "", syscall.EACCES)},
 			{"exited", keeper.Exited{Slot: slot(func(s *keeper.Slot) { s.Exit = keeper.Exit{Known: true, Status: 3 << 8} })}, policy.Exited{Service: "web", Instance: id, Code: 3}},
+			{"followed", keeper.Followed{Slot: web}, policy.Followed{Service: "web", Instance: id, PID: web.PID, StartTime: 5}},
 			{"signaled", keeper.Signaled{Operation: operation(id, func(*keeper.Operation) {})}, policy.Signaled{
 				Service: "web", Instance: id, Operation: "op", Signal: "SIGTERM", Scope: "tree", Result: policy.ResultSent,
 			}},
@@ -247,7 +248,7 @@ func TestTableTellsOfSignals(t *testing.T) {
 	inLoop(t, nil, func(t *testing.T, r *loopRig) {
 		r.host.unkillable = true
 		var table keeper.Table
-		r.runningBefore(&table)
+		r.runningBefore(&table, nil)
 		core := NewCore(Config{State: r.state, Journal: r.journal, Clock: &bubbleClock{start: time.Now(), serial: 1 << 21}, Source: "supd/test/0"})
 		if err := core.Step(policy.Shutdown{Reason: event.ReasonSignal}); err != nil {
 			t.Fatal(err)

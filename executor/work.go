@@ -162,7 +162,11 @@ func (c *Core) startParked() {
 			return
 		}
 		v := c.Config.State.Services[name]
-		if v == nil || !policy.Startable(c.Config.State, v, c.now) {
+		if v == nil {
+			continue
+		}
+		if !policy.Startable(c.Config.State, v, c.now) {
+			c.later = append(c.later, policy.Tick{Service: name}) // what it waits for now is decided there
 			continue
 		}
 		if v.Spec.Output.OnFull == "block" && c.output.dead(name) >= maxUndrained {

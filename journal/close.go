@@ -29,7 +29,7 @@ func (j *Journal) close(ctx context.Context, forGood bool) error {
 		j.stop()
 		<-j.done
 		if forGood && len(errs) == 0 {
-			errs = append(errs, j.retire())
+			errs = append(errs, j.retire(ctx))
 		}
 	}
 	// The flush may have used up the time; closing gets a little of its own.
@@ -43,7 +43,10 @@ const closeTimeout = 2 * time.Second
 // retire removes the run log: all it holds is durable, and memory that nobody
 // uses should not be held. node.json first says that this boot has none, so a
 // crash in between does not look like a loss.
-func (j *Journal) retire() error {
+func (j *Journal) retire(ctx context.Context) error {
+	if err := j.awaitNote(ctx); err != nil {
+		return err
+	}
 	j.identity.Boot = ""
 	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
 		return err
@@ -65,8 +68,10 @@ func (j *Journal) release(ctx context.Context) error {
 		errs = append(errs, j.log.close())
 	}
 	if j.server != nil {
-		if err := j.server.shutdown(ctx); err != nil {
-			return errors.Join(append(errs, err)...)
+		if s, err := j.server(); err == nil {
+			if err := s.shutdown(ctx); err != nil {
+				return errors.Join(append(errs, err)...)
+			}
 		}
 	}
 	if j.lock != nil {

@@ -34,6 +34,16 @@
 // means the same bytes are sent again, anything else is a fork: publishing
 // stops and the engine goes on kept.
 //
+// The run log is bounded. When three quarters of it are not durable and cannot be
+// freed, what is not durable is given up and replaced, in one write of a slot, by a
+// journal.gap record and a base (R10; Undurable, Drop). Records are immutable, so
+// nothing in the middle can be left out: the gap covers the whole tail and carries
+// inside, byte for byte, what is worth keeping (commands, configurations, phases),
+// up to a quarter of the run log, while lives of crashing services are counted by
+// service and by how they ended. The next gap takes over what an older one that is
+// not durable itself carries and counts. A batch that finds no room goes up in the
+// gap as well; one that is large by itself is given a larger run log first.
+//
 // JetStream repairs damage in silence, so after an unclean stop the block files
 // are checked before it opens them (package blocks). What is damaged is kept as
 // evidence in STATE/damaged, what can be read stays, what the run log still has

@@ -15,13 +15,14 @@ import (
 
 type TestQueue = queue
 
-func NewTestQueue(durable Link) *TestQueue                   { return newQueue(durable) }
-func (q *queue) Push(batch []event.Encoded)                  { q.push(batch) }
-func (q *queue) Replace(batch []event.Encoded)               { q.replace(batch) }
-func (q *queue) Settle(end Link) error                       { return q.settle(end) }
-func (q *queue) DurableLink() Link                           { return q.durableLink() }
-func (q *queue) Undurable() event.JournalGapData             { return q.undurable() }
-func (q *queue) Wait(ctx context.Context, s event.Seq) error { return q.wait(ctx, s) }
+func NewTestQueue(durable Link) *TestQueue                          { return newQueue(durable) }
+func (q *queue) Push(batch []event.Encoded)                         { q.push(batch) }
+func (q *queue) Replace(batch []event.Encoded)                      { q.replace(batch) }
+func (q *queue) Settle(end Link) error                              { return q.settle(end) }
+func (q *queue) DurableLink() Link                                  { return q.durableLink() }
+func (q *queue) Undurable() event.JournalGapData                    { return q.undurable(1<<20, nil) }
+func GapOf(recs []event.Encoded, budget int64) event.JournalGapData { return gapOf(recs, budget) }
+func (q *queue) Wait(ctx context.Context, s event.Seq) error        { return q.wait(ctx, s) }
 
 // RunPublisher works on the queue until ctx ends.
 func RunPublisher(ctx context.Context, q *TestQueue, s Stream, n Notify, mark func(Link)) {

@@ -60,7 +60,7 @@ func loadIdentity(cfg *Config, boot string) (Identity, error) {
 		return Identity{}, err
 	}
 	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 && unused(cfg.StateDir) {
 		return createIdentity(path, here, false)
 	}
 	if err != nil {
@@ -124,32 +124,60 @@ func createIdentity(path string, here place, isCopy bool) (Identity, error) {
 	if _, err := rand.Read(id.Key); err != nil {
 		return Identity{}, fmt.Errorf("cannot create node identity: %w", err)
 	}
-	return id, storeIdentity(path, id)
+	store := storeIdentity
+	if !isCopy {
+		// Nothing depends on a new one yet. The engine stores it once more, to
+		// last, before anything becomes durable (Journal.note): a power cut until
+		// then leaves a new one, an empty file or none.
+		store = func(path string, id Identity) error { return replaceIdentity(path, id, writePlain) }
+	}
+	return id, store(path, id)
+}
+
+// unused tells that nothing was ever durable in a state folder.
+func unused(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, "journal"))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // storeIdentity replaces node.json so that a power cut leaves the old or the
 // new one.
 func storeIdentity(path string, id Identity) error {
+	if err := replaceIdentity(path, id, writeSynced); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+func replaceIdentity(path string, id Identity, write func(string, []byte) error) error {
 	b, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cannot encode node identity: %w", err)
 	}
-	if err := writeSynced(path+".new", append(b, '\n')); err != nil {
+	if err := write(path+".new", append(b, '\n')); err != nil {
 		return fmt.Errorf("cannot store node identity: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("cannot store node identity: %w", err)
 	}
-	return syncPath(filepath.Dir(path))
+	return nil
 }
 
 func writeSynced(path string, b []byte) error {
+	return writeNew(path, b, (*os.File).Sync)
+}
+
+func writePlain(path string, b []byte) error {
+	return writeNew(path, b, func(*os.File) error { return nil })
+}
+
+func writeNew(path string, b []byte, sync func(*os.File) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, sync(f), f.Close())
 }
 
 // syncPath syncs one file or folder.

@@ -104,9 +104,10 @@ type Journal struct {
 	lock     *stateLock
 	identity Identity
 	boot     string
-	path     string // of the run log
-	server   *natsServer
-	log      *runLog // nil until the first Compact after a reboot
+	path     string                      // of the run log
+	server   func() (*natsServer, error) // the one server, when it is there
+	log      *runLog                     // nil until the first Compact after a reboot
+	noted    chan struct{}               // closed when node.json tells of this boot, or cannot
 	q        *queue
 	examiner *examiner
 	lost     *event.JournalDamagedData // the run log could not be used; told by Start
@@ -128,7 +129,7 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if err := cfg.fill(); err != nil {
 		return nil, nil, err
 	}
-	j := &Journal{cfg: cfg, closing: make(chan struct{})}
+	j := &Journal{cfg: cfg, noted: make(chan struct{}), closing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			j.abandon()
@@ -152,11 +153,15 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, _ *Recovered, err error)
 	if j.path, err = runLogPath(cfg.RuntimeDir, j.identity.NodeID, cfg.MemoryFD); err != nil {
 		return nil, nil, err
 	}
-	if j.server, err = startServer(&cfg); err != nil {
-		return nil, nil, err
-	}
 	j.examiner = newExaminer(&cfg, j)
-	j.server.before = j.examiner.examine
+	j.server = sync.OnceValues(func() (*natsServer, error) {
+		s, err := startServer(&cfg)
+		if err == nil {
+			s.before = j.examiner.examine
+		}
+		return s, err
+	})
+	go j.server() // while the state is recovered, which needs none
 	rec, err := j.recover(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -178,14 +183,25 @@ func (j *Journal) Start() error {
 	if j.log == nil {
 		return fmt.Errorf("cannot start publisher: %w", errNoBase)
 	}
+	if _, err := j.server(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	j.stop, j.done = cancel, make(chan struct{})
 	if j.lost != nil {
 		j.damaged(*j.lost)
 	}
 	p := &publisher{open: j.openStream, q: j.q, mark: j.markDurable, restore: j.restore, notify: j.cfg.Notify, timeout: publishTimeout, closing: j.closing}
+	j.note()
+	reserved := make(chan struct{})
 	go func() {
-		defer close(j.done)
+		defer close(reserved)
+		if err := j.log.reserveAll(); err != nil {
+			j.cfg.Log.Warn("the run log may find no room: make some where it is", "path", j.RunLogPath(), "error", err)
+		}
+	}()
+	go func() {
+		defer func() { <-reserved; close(j.done) }()
 		if j.cfg.Safe {
 			p.degraded, p.began, p.cure, p.from = true, time.Now(), "safe mode's pause is over", j.q.durableLink().Seq
 			if !j.beSafe(ctx) {
@@ -230,7 +246,15 @@ func (j *Journal) openStream(ctx context.Context) (Stream, error) {
 	if open != nil {
 		return open, nil
 	}
-	s, err := openStream(ctx, j.server, &j.cfg)
+	// Nothing is durable before the identity that it belongs to is.
+	if err := j.awaitNote(ctx); err != nil {
+		return nil, err
+	}
+	server, err := j.server()
+	if err != nil {
+		return nil, err
+	}
+	s, err := openStream(ctx, server, &j.cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -300,13 +324,14 @@ func (j *Journal) NeedBase() bool {
 }
 
 // NeedCompact tells that the run log is more than half full and that Compact
-// would free a good part of it.
+// would free a good part of it, or nearly full and that it would free some.
 func (j *Journal) NeedCompact() bool {
 	if j.log == nil {
 		return true
 	}
 	u := j.log.use()
-	return u.used > u.size/2 && u.reclaimable > u.size/4
+	worth := u.used > u.size/2 && u.reclaimable > u.size/4 || u.used > u.size/4*3 && u.reclaimable > u.size/16
+	return worth && j.log.mayCompact()
 }
 
 // Compact begins the run log anew with a base of the newest record; what is
@@ -324,18 +349,10 @@ func (j *Journal) Compact(base Base) error {
 		return err
 	}
 	j.log = log
-	// From here on a missing run log in this boot is a loss, and shows.
-	j.identity.Boot = j.boot
-	if err := storeIdentity(filepath.Join(j.cfg.StateDir, "node.json"), j.identity); err != nil {
-		// A disk that is full after a reboot keeps nobody from starting (P5):
-		// what is lost is that a run log which disappears would show.
-		j.cfg.Log.Warn("cannot note this boot", "error", err)
-	}
 	return nil
 }
 
 // Pressure is how full the run log is with what cannot be freed yet, 0 to 1.
-// From 0.75 on only commands and phase changes should be appended (R10).
 func (j *Journal) Pressure() float64 {
 	if j.log == nil {
 		return 0
@@ -344,9 +361,17 @@ func (j *Journal) Pressure() float64 {
 	return float64(u.used-u.reclaimable) / float64(u.size)
 }
 
-// Undurable says what Drop would give up now: first and last number, last hash
-// and counts by kind. Last is 0 if nothing would. Why is left to the caller.
-func (j *Journal) Undurable() event.JournalGapData { return j.q.undurable() }
+// NeedDrop tells that three quarters of the run log cannot be freed: Drop makes
+// room, and the last quarter is there for what comes until then (R10).
+func (j *Journal) NeedDrop() bool { return j.Pressure() >= 0.75 && j.log.roomToDrop() }
+
+// Undurable says what Drop would give up now, together with more, a batch that
+// Append had no room for: first and last number, last hash, lives of crashing
+// services by service, counts by kind, and as it was what is worth keeping. Last is
+// 0 if nothing would. Why is left to the caller.
+func (j *Journal) Undurable(more ...event.Encoded) event.JournalGapData {
+	return j.q.undurable(j.log.keptRoom(), more)
+}
 
 // Drop is the last resort when the run log is full (R10): it gives up all
 // records that are not durable. The batch begins with the journal.gap record
@@ -388,7 +413,7 @@ func (j *Journal) WaitDurable(ctx context.Context, seq event.Seq) error { return
 // RunLogPath is where the run log is, for people.
 func (j *Journal) RunLogPath() string {
 	if inMemory(j.path) {
-		return "memory of the keeper (memfd), lost with it"
+		return "memory that keeper and engine hold (memfd), lost when both die at once; a tmpfs on /dev/shm or the runtime folder keeps it"
 	}
 	return j.path
 }
@@ -396,4 +421,10 @@ func (j *Journal) RunLogPath() string {
 // InProcessConn opens a connection to the server, which takes connections from
 // Open on, whether or not JetStream's disk answers. Config.Authentication
 // decides what it may do.
-func (j *Journal) InProcessConn() (net.Conn, error) { return j.server.inProcessConn() }
+func (j *Journal) InProcessConn() (net.Conn, error) {
+	s, err := j.server()
+	if err != nil {
+		return nil, err
+	}
+	return s.inProcessConn()
+}

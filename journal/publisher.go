@@ -58,11 +58,15 @@ const (
 	publishTimeout = 2 * time.Second
 	degradedAfter  = time.Second
 	backoffFirst   = 20 * time.Millisecond
-	// A disk that is well again is found within this and a publish.
-	backoffMax = 400 * time.Millisecond
-	// sickTimeout is the timeout while the store is sick: a plain publish into a
-	// full disk is never answered, and what hangs is found by reading back.
-	sickTimeout = 500 * time.Millisecond
+	// A disk that is well again is found within this and a publish. A look costs
+	// a statfs and, with space, one probe write; restarts are rarer (restartEvery).
+	backoffMax = 100 * time.Millisecond
+	// plainTimeout is that of a publish without an atomic batch: into a full disk
+	// it is never answered, and space that came back meanwhile would go unseen.
+	// What was only slow is found by reading back, at no loss.
+	plainTimeout = 500 * time.Millisecond
+	// sickTimeout is the timeout while the store is sick.
+	sickTimeout = 250 * time.Millisecond
 )
 
 // run works until ctx ends or the journal forks.
@@ -127,8 +131,11 @@ func (p *publisher) gather(ctx context.Context, batch []event.Encoded) {
 // step settles if the end of the stream is in doubt, else publishes the batch.
 func (p *publisher) step(ctx context.Context, batch []event.Encoded) error {
 	timeout := p.timeout
-	if p.settled && p.failures > 0 {
+	switch {
+	case p.settled && p.failures > 0:
 		timeout = min(timeout, sickTimeout)
+	case p.settled && len(batch) <= plainMax:
+		timeout = min(timeout, plainTimeout)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

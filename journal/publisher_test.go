@@ -156,7 +156,7 @@ func TestPublisherOutage(t *testing.T) {
 		if r.degraded != 1 || r.healed != 0 {
 			t.Fatalf("degraded %d, healed %d during the outage", r.degraded, r.healed)
 		}
-		if n := f.Calls(); n > 165 {
+		if n := f.Calls(); n > 610 { // one in each backoffMax
 			t.Errorf("%d publishes in a minute of outage", n)
 		}
 		f.SetHealable(true)

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"supd/journal/event"
@@ -217,28 +218,12 @@ func (q *queue) wait(ctx context.Context, seq event.Seq) error {
 	}
 }
 
-// undurable says what would be given up if the queue were dropped now; with
-// nothing in the queue Last is 0. A gap record (R10) is made of it: its number
-// is Last+1 and its prev is LastHash.
-func (q *queue) undurable() event.JournalGapData {
+// undurable says what would be given up if the queue, with more behind it, were
+// dropped now; with nothing Last is 0. A gap record (R10) is made of it: its
+// number is Last+1 and its prev is LastHash. budget bounds what it carries.
+func (q *queue) undurable(budget int64, more []event.Encoded) event.JournalGapData {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	gap := event.JournalGapData{Counts: map[event.Kind]int{}}
-	if len(q.recs) == 0 {
-		return gap
-	}
-	last := q.recs[len(q.recs)-1]
-	gap.First, gap.Last, gap.LastHash = q.recs[0].Record.Seq, last.Record.Seq, last.Hash
-	for _, e := range q.recs {
-		if older, ok := e.Record.Data.(event.JournalGapData); ok {
-			// A gap that is dropped itself stays counted in the new one.
-			gap.First = min(gap.First, older.First)
-			for k, n := range older.Counts {
-				gap.Counts[k] += n
-			}
-			continue
-		}
-		gap.Counts[e.Record.Kind]++
-	}
-	return gap
+	recs := slices.Concat(q.recs, more) // advance clears what is in the queue
+	q.mu.Unlock()
+	return gapOf(recs, budget)
 }

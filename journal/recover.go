@@ -122,7 +122,7 @@ func (j *Journal) resized(log *runLog, got found) (*runLog, error) {
 		return nil, err
 	}
 	other.hand, other.deaths, other.last = log.hand, log.deaths, log.last
-	return other, errors.Join(other.writeInHand(), log.close())
+	return other, errors.Join(other.reserveAll(), other.writeInHand(), log.close())
 }
 
 func list(recs []event.Encoded) iter.Seq2[event.Encoded, error] {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -42,6 +43,7 @@ type runLog struct {
 	hand      string
 	deaths    int
 	buf       []byte
+	cramped   time.Time // when there was no memory to grow
 }
 
 // pendingRecord is a record that is not yet durable: compaction carries it.
@@ -93,13 +95,17 @@ func (l *runLog) fill(base Base, durable Link, recs []rawRecord) error {
 	if err != nil {
 		return err
 	}
-	// Space is taken now, so that no later append can fail for want of it.
-	reserve := func(size int64) error { return unix.Fallocate(int(l.f.Fd()), 0, 0, size) }
-	if l.sparse {
-		reserve = l.f.Truncate
+	if err := l.f.Truncate(regionStart + 2*l.region); err != nil {
+		return fmt.Errorf("cannot make room for %d bytes: %w", regionStart+2*l.region, err)
 	}
-	if err := reserve(regionStart + 2*l.region); err != nil {
-		return fmt.Errorf("cannot reserve %d bytes: %w", regionStart+2*l.region, err)
+	// Space is taken now, so that no later append can fail for want of it: that
+	// of the region which is written first. That of the other one is taken when
+	// services are already being started (reserveAll).
+	if err := l.reserve(0, regionStart); err != nil {
+		return err
+	}
+	if err := l.reserve(l.offset(l.gen+1), l.region); err != nil {
+		return err
 	}
 	if err := l.setDurable(durable); err != nil {
 		return err
@@ -109,6 +115,37 @@ func (l *runLog) fill(base Base, durable Link, recs []rawRecord) error {
 	}
 	_, err = l.w.WriteAt(head, 0)
 	return err
+}
+
+// reserve takes space from off on, which costs some milliseconds for a region.
+func (l *runLog) reserve(off, n int64) error {
+	if l.sparse {
+		return nil
+	}
+	if err := unix.Fallocate(int(l.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n); err != nil {
+		return fmt.Errorf("cannot reserve %d bytes: %w", n, err)
+	}
+	return nil
+}
+
+// reserveStep is how much space is taken while appends wait: about 0.2 ms.
+const reserveStep = 512 << 10
+
+// reserveAll takes the space of both regions, a little at a time. What has space
+// already, taken by this process or an earlier one, keeps it.
+func (l *runLog) reserveAll() error {
+	for off := int64(regionStart); ; off += reserveStep {
+		l.mu.Lock()
+		left := regionStart + 2*l.region - off
+		var err error
+		if left > 0 {
+			err = l.reserve(off, min(left, reserveStep))
+		}
+		l.mu.Unlock()
+		if left <= 0 || err != nil {
+			return err
+		}
+	}
 }
 
 // regionFor is the region size for a configured size and a base: a state that
@@ -237,7 +274,8 @@ func (l *runLog) before(e event.Encoded, base Base) Link {
 func (b Base) frameSize() int64 { return frameHeader + 1 + 8 + hashSize + 4 + int64(len(b.State)) }
 
 // append writes one batch as one frame with one pwrite: after a kill either all
-// of it is there or nothing. It returns ErrRunLogFull if it does not fit.
+// of it is there or nothing. It returns ErrRunLogFull if it does not fit; a batch
+// of more than a quarter of the region is given a larger run log if there is memory.
 func (l *runLog) append(batch []event.Encoded) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -256,7 +294,14 @@ func (l *runLog) append(batch []event.Encoded) error {
 	l.buf = appendRecords(append(l.buf[:0], make([]byte, frameHeader)...), recs)
 	size := int64(len(l.buf))
 	if l.end+size+frameEnd > l.region {
-		return ErrRunLogFull
+		if size <= l.region/4 {
+			return ErrRunLogFull
+		}
+		// A batch that is large by itself, such as a configuration, gets its room:
+		// it comes once. What piles up in small ones does not (P9).
+		if err := l.grow(l.end + 2*size); err != nil {
+			return err
+		}
 	}
 	l.buf = sealFrame(l.buf, l.gen, l.end)
 	if _, err := l.w.WriteAt(l.buf, l.offset(l.gen)+l.end); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"supd/journal/event"
 )
@@ -34,18 +35,47 @@ func (l *runLog) beginOrGrow(base Base, recs []rawRecord) error {
 	if !errors.Is(err, ErrRunLogFull) || base.frameSize() <= l.region/4 || inMemory(l.path) {
 		return err
 	}
-	larger, e := createRunLog(l.path, regionStart+2*l.region, l.head.node, l.head.boot, base, l.mark, recs)
-	if e != nil {
+	if e := l.become(l.region, base, recs); e != nil {
 		return errors.Join(err, e)
 	}
+	l.last = base.Link
+	return nil
+}
+
+// grow gives the run log regions of at least this size, with what is in it. It
+// returns ErrRunLogFull where there is no memory for them.
+func (l *runLog) grow(region int64) error {
+	region = max(region, 2*l.region)
+	if inMemory(l.path) {
+		l.cramped = time.Now()
+		return fmt.Errorf("%w: one in a memfd cannot grow; raise journal.run_log", ErrRunLogFull)
+	}
+	c, err := l.regionOf(l.gen)
+	if err != nil {
+		return err
+	}
+	if err := l.become(region, c.base, c.records); err != nil {
+		return err
+	}
+	return nil
+}
+
+// become moves to a run log with regions of at least this size, which is complete
+// before it takes the old one's name.
+func (l *runLog) become(region int64, base Base, recs []rawRecord) error {
+	larger, err := createRunLog(l.path, regionStart+2*region, l.head.node, l.head.boot, base, l.mark, recs)
+	if err != nil {
+		l.cramped = time.Now()
+		return fmt.Errorf("%w, and there is no memory for a larger one: %w", ErrRunLogFull, err)
+	}
 	larger.hand, larger.deaths = l.hand, l.deaths
-	if e := larger.writeInHand(); e != nil {
-		return errors.Join(e, larger.close())
+	if err := errors.Join(larger.reserveAll(), larger.writeInHand()); err != nil {
+		return errors.Join(err, larger.close())
 	}
 	_ = l.f.Close()
 	l.f, l.w, l.head, l.region, l.gen, l.end, l.fixed = larger.f, larger.f, larger.head, larger.region, larger.gen, larger.end, larger.fixed
 	l.active, l.durable, l.inHand = larger.active, larger.durable, larger.inHand
-	l.last, l.pending, l.pendBytes = base.Link, larger.pending, larger.pendBytes
+	l.pending, l.pendBytes = larger.pending, larger.pendBytes
 	return nil
 }
 
@@ -55,15 +85,16 @@ func (l *runLog) beginOrGrow(base Base, recs []rawRecord) error {
 func (l *runLog) replace(base Base, batch []event.Encoded) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(batch) == 0 || batch[0].Record.Seq != l.last.Seq+1 {
+	if len(batch) == 0 {
 		return fmt.Errorf("cannot drop records from run log: no gap record that follows record %d", l.last.Seq)
 	}
+	// The gap may reach beyond what is here: over a batch that found no room.
 	gap, ok := batch[0].Record.Data.(event.JournalGapData)
-	if !ok || gap.Last != l.last.Seq || len(l.pending) > 0 && gap.First > l.pending[0].seq {
+	if !ok || gap.Last < l.last.Seq || gap.First > l.last.Seq+1 || len(l.pending) > 0 && gap.First > l.pending[0].seq {
 		return fmt.Errorf("cannot drop records from run log: record %d is no gap that covers what is not durable", batch[0].Record.Seq)
 	}
 	recs := make([]rawRecord, len(batch))
-	link := l.last
+	link := Link{Seq: gap.Last, Hash: gap.LastHash}
 	for i, e := range batch {
 		next, err := link.Next(e)
 		if err != nil {
@@ -141,6 +172,29 @@ func (l *runLog) begin(base Base, recs []rawRecord) error {
 		l.note(event.Seq(r.seq), r.size())
 	}
 	return nil
+}
+
+// crampedPause is how long growing is not tried again after it was refused.
+const crampedPause = time.Second
+
+// roomToDrop tells whether a gap and twice the state, as it was last, fit into a
+// region, and makes it so if there is memory. replace must not fail: who calls it
+// has decided the gap already.
+func (l *runLog) roomToDrop() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	need := l.region/2 + 3*l.fixed
+	if need <= l.region {
+		return true
+	}
+	return time.Since(l.cramped) >= crampedPause && l.grow(need) == nil
+}
+
+// mayCompact tells that no compaction failed just now.
+func (l *runLog) mayCompact() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.cramped) >= crampedPause
 }
 
 // fill level of the active region.

@@ -33,6 +33,9 @@ type natsServer struct {
 	// before, if not nil, is called before JetStream opens its store, behind the
 	// guard; with an error the store stays closed.
 	before func() error
+
+	refused   bool      // the disk refused the last opening; guarded by guard
+	restarted time.Time // the last restart; guarded by guard
 }
 
 // startServer starts the server and connects to it in-process.
@@ -93,6 +96,12 @@ func (s *natsServer) enableNow() error {
 	if err := os.MkdirAll(s.opts.StoreDir, 0o700); err != nil {
 		return fmt.Errorf("cannot open journal: %w", err)
 	}
+	if s.refused {
+		// An opening that fails half way costs more than a look at the disk.
+		if err := probeDisk(s.opts.StoreDir); err != nil {
+			return fmt.Errorf("cannot open journal: %w", err)
+		}
+	}
 	if s.before != nil {
 		if err := s.before(); err != nil {
 			return err
@@ -102,11 +111,16 @@ func (s *natsServer) enableNow() error {
 		StoreDir: s.opts.StoreDir, MaxMemory: s.opts.JetStreamMaxMemory, MaxStore: s.opts.JetStreamMaxStore,
 		SyncAlways: s.opts.SyncAlways, SyncInterval: s.opts.SyncInterval, Strict: true,
 	})
-	if err != nil {
+	if s.refused = err != nil; s.refused {
 		return fmt.Errorf("cannot open journal: %w", err)
 	}
 	return nil
 }
+
+// restartEvery is the least time between two restarts of JetStream. Each leaves
+// goroutines of the failed store behind, and where somebody takes every byte
+// that comes free a restart is in vain again and again (P9).
+const restartEvery = 400 * time.Millisecond
 
 // heal restarts JetStream in-process if its store has failed: a write error
 // there is sticky and stays after the disk is well again. It returns what was
@@ -127,6 +141,10 @@ func (s *natsServer) heal(ctx context.Context) (why string, err error) {
 		if err := probeDisk(s.opts.StoreDir); err != nil {
 			return fmt.Errorf("%s: %w", sick, err)
 		}
+		if time.Since(s.restarted) < restartEvery {
+			return fmt.Errorf("%s: JetStream was restarted less than %v ago", sick, restartEvery)
+		}
+		s.restarted = time.Now()
 		if err := s.srv.ShutdownJetStream(); err != nil {
 			return fmt.Errorf("cannot restart JetStream: %w", err)
 		}
@@ -156,8 +174,14 @@ func (s *natsServer) sickness() string {
 // probeSize is what must fit on the disk before a restart is worth it.
 const probeSize = 1 << 20
 
-// probeDisk tells whether the disk takes and syncs a small file again.
+// probeDisk tells whether the disk takes and syncs a small file again. It asks
+// for the space first: on a disk that is plainly full that is all it does. A
+// quota (EDQUOT) shows only when it is written to.
 func probeDisk(dir string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Blocks > 0 && fs.Bfree*uint64(fs.Bsize) < probeSize {
+		return fmt.Errorf("disk does not take writes yet: %w", unix.ENOSPC)
+	}
 	f, err := os.OpenFile(filepath.Join(dir, "probe"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("disk does not take writes yet: %w", err)
@@ -198,8 +222,9 @@ func (s *natsServer) syncTree(ctx context.Context) error {
 // shutdown ends connection and server; a store that hangs is left behind when
 // ctx ends.
 func (s *natsServer) shutdown(ctx context.Context) error {
-	s.nc.Close()
+	defer s.nc.Close()
 	err := s.guard.doAfter(ctx, func() error {
+		s.nc.Close() // not before: what the guard still does may wait for an answer
 		clean := s.srv.JetStreamEnabled() && s.sickness() == ""
 		s.srv.Shutdown()
 		s.srv.WaitForShutdown()

@@ -41,6 +41,10 @@ type Stream interface {
 // sync of about 0.2 ms, an atomic batch costs about 3 ms whatever its size.
 const plainMax = 13
 
+// createTimeout bounds the making of the stream, and so what a shutdown that
+// comes in between has to wait.
+const createTimeout = 2 * time.Second
+
 // jetStream is Stream on the embedded server.
 type jetStream struct {
 	s      *natsServer
@@ -64,8 +68,21 @@ func openStream(ctx context.Context, s *natsServer, cfg *Config) (*jetStream, er
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		// Blocks of a stream whose description was lost are adopted here; what
-		// is in them is checked when the tail is compared.
-		if st, err = js.CreateStream(ctx, want); err == nil {
+		// is in them is checked when the tail is compared. A disk that is full is
+		// not tried with it again and again.
+		err = s.guard.do(ctx, func() error {
+			if err := probeDisk(s.opts.StoreDir); err != nil {
+				return err
+			}
+			// Once asked for it is waited for: a server that is shut down while it
+			// makes a store leaves the store's goroutines behind.
+			ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+			defer cancel()
+			made, err := js.CreateStream(ctx, want)
+			st = made
+			return err
+		})
+		if err == nil {
 			err = s.syncTree(ctx)
 		}
 	case err == nil:

@@ -19,32 +19,35 @@ var ErrImpossible = errors.New("record contradicts the state")
 
 // Apply folds one record into the state.
 func (s *State) Apply(e event.Encoded) error {
-	r := e.Record
+	r := &e.Record
 	if err := s.follows(r); err != nil {
 		return err
 	}
-	if err := s.apply(e); err != nil {
+	if err := s.apply(&e); err != nil {
 		return fmt.Errorf("cannot apply record %d (%s %s): %w", r.Seq, r.Kind, r.Subject, err)
 	}
 	s.seq, s.hash = r.Seq, e.Hash
 	return nil
 }
 
-func (s *State) follows(r event.Record) error {
-	if gap, ok := r.Data.(event.JournalGapData); ok && gap.First == s.seq+1 && gap.Last+1 == r.Seq && gap.LastHash == r.Prev {
+// follows holds a record against the chain. A gap may begin before the newest
+// record that is there: a publish that timed out may have stored it late (R6,
+// R10).
+func (s *State) follows(r *event.Record) error {
+	if r.Seq == s.seq+1 && r.Prev == s.hash {
+		return nil
+	}
+	if gap, ok := r.Data.(event.JournalGapData); ok && gap.First <= s.seq+1 && s.seq < gap.Last && gap.Last+1 == r.Seq && gap.LastHash == r.Prev {
 		s.stale = true
 		return nil
 	}
-	if r.Seq != s.seq+1 || r.Prev != s.hash {
-		return fmt.Errorf("%w: record %d with prev %.12s… comes after record %d with hash %.12s…", ErrChain, r.Seq, r.Prev, s.seq, s.hash)
-	}
-	return nil
+	return fmt.Errorf("%w: record %d with prev %.12s… comes after record %d with hash %.12s…", ErrChain, r.Seq, r.Prev, s.seq, s.hash)
 }
 
 // apply is the table of what each kind changes. A kind without a line here is
 // for people and for audit; it changes nothing.
-func (s *State) apply(e event.Encoded) error {
-	r := e.Record
+func (s *State) apply(e *event.Encoded) error {
+	r := &e.Record
 	switch d := r.Data.(type) {
 	case event.StateBaseData:
 		return s.applyBase(e, d)
@@ -103,7 +106,7 @@ func (s *State) apply(e event.Encoded) error {
 // smaller of what is left by the wall clock and the original delay (R13). It is
 // done once, at the first record of the boot: a wall clock that is wrong by
 // years could else put a restart off for ever.
-func (s *State) rebase(r event.Record) {
+func (s *State) rebase(r *event.Record) {
 	now := event.Moment{Mono: r.Mono, Wall: r.Time}
 	for _, v := range s.Services {
 		if n := v.NextStart; n != nil && n.Boot != r.Boot {
@@ -121,7 +124,7 @@ func (s *State) configured() {
 }
 
 // applyToService folds the records that need a service to exist.
-func (s *State) applyToService(r event.Record) error {
+func (s *State) applyToService(r *event.Record) error {
 	switch r.Kind.Group() {
 	case "service", "instance", "restart", "health", "hook":
 	default:
@@ -153,7 +156,7 @@ func (s *State) applyToService(r event.Record) error {
 	return nil
 }
 
-func (s *State) applyDefined(r event.Record, d event.ServiceDefinedData) {
+func (s *State) applyDefined(r *event.Record, d event.ServiceDefinedData) {
 	v := s.Services[r.Subject]
 	if v == nil {
 		v = &Service{Name: r.Subject, Want: event.Down, Phase: event.PhaseStopped, Removed: true}
@@ -162,7 +165,7 @@ func (s *State) applyDefined(r event.Record, d event.ServiceDefinedData) {
 	added := v.Removed
 	v.Spec, v.Digest, v.Removed, v.Definition = d.Spec, d.Digest, false, r.Seq
 	s.graph = nil
-	if added {
+	if v.FirstWant = added && d.Spec.Autostart && v.Want == event.Down; added {
 		s.awaitAdded(v)
 	}
 	s.settleTargets(v) // what a reload is refused for may be in the specification

@@ -47,6 +47,10 @@ func Parse(text []byte, seq event.Seq, hash string) (*State, error) {
 	for _, e := range s.Ended {
 		s.ended[e.ID] = e
 	}
+	var share event.Sharing
+	for _, v := range s.Services {
+		share.Spec(&v.Spec)
+	}
 	s.seq, s.hash = seq, hash
 	s.remember(deaths)
 	s.findResolved()
@@ -157,7 +161,7 @@ func basePartText(d event.StateBaseData) string {
 
 // applyBase follows a base in the middle of a fold. Where records are missing
 // before it, the base makes the state true again (R10).
-func (s *State) applyBase(e event.Encoded, d event.StateBaseData) error {
+func (s *State) applyBase(e *event.Encoded, d event.StateBaseData) error {
 	if d.Part != len(s.parts)+1 {
 		s.parts = nil
 		if d.Part != 1 {
@@ -168,11 +172,12 @@ func (s *State) applyBase(e event.Encoded, d event.StateBaseData) error {
 	if d.Part < d.Parts {
 		return nil
 	}
-	text := strings.Join(s.parts, "")
+	parts := s.parts
 	s.parts = nil
 	if !s.stale {
 		return nil
 	}
+	text := strings.Join(parts, "")
 	fresh, err := Parse([]byte(text), e.Record.Seq, e.Hash)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func SignalOperation(command string) string { return "command:" + command }
 
 // applyAccepted opens a command. A target that already is as wanted has its
 // result at once; a later want supersedes an earlier one that contradicts it.
-func (s *State) applyAccepted(r event.Record, d event.CommandAcceptedData) error {
+func (s *State) applyAccepted(r *event.Record, d event.CommandAcceptedData) error {
 	if s.Commands[d.Command] != nil || s.ended[d.Command] != nil {
 		return fmt.Errorf("%w: command %s was accepted before", ErrImpossible, d.Command)
 	}
@@ -342,7 +342,7 @@ func (s *State) findResolved() {
 	}
 }
 
-func (s *State) applyEnded(r event.Record, d event.CommandEndedData) error {
+func (s *State) applyEnded(r *event.Record, d event.CommandEndedData) error {
 	c := s.Commands[d.Command]
 	if c == nil {
 		return fmt.Errorf("%w: command %s is not open", ErrImpossible, d.Command)

@@ -11,7 +11,7 @@ import (
 // command that brought it waits for: a removed service for its end, one that
 // is restarted for its next run. What changes live is done, and so is what
 // changes while nobody waits for the service to run: its next start has it.
-func (s *State) applyConfiguration(r event.Record, d event.ConfigAppliedData) error {
+func (s *State) applyConfiguration(r *event.Record, d event.ConfigAppliedData) error {
 	by := s.applyOf(r.Cause)
 	for _, name := range concerned(d) {
 		if v := s.Services[name]; v == nil && !slices.Contains(d.Added, name) {

@@ -2,9 +2,9 @@ package projector
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +19,9 @@ const (
 )
 
 // Death is one end of a service's instance, compact: what is left of it when
-// its records have gone from the journal. The state remembers deaths for people
-// only: no decision reads them, so they are not part of the canonical form.
+// its records have gone from the journal. The state remembers deaths for people:
+// they are not part of the canonical form. Nothing that happens follows from them;
+// only what is declared lost after all of supd was killed does.
 type Death struct {
 	Seq      event.Seq      `json:"q"` // of instance.exited
 	At       int64          `json:"t"` // milliseconds since 1970
@@ -33,13 +34,17 @@ type Death struct {
 	MaxRSS   int64          `json:"m,omitempty"` // bytes
 	Why      string         `json:"w,omitempty"` // reason of the stop order, or exec; empty: it ended by itself
 	Then     string         `json:"n,omitempty"` // what was decided after it
+	// Instance and Record, its instance.exited, are those of the newest two that had
+	// run: as many may have output that nobody has read yet (R7).
+	Instance string `json:"i,omitempty"`
+	Record   string `json:"x,omitempty"`
 }
 
 // Deaths are the remembered ends of a service, the oldest first.
 func (s *State) Deaths(service string) []Death { return s.deaths[service] }
 
 // tally remembers a death, and what was decided after the last one.
-func (s *State) tally(v *Service, r event.Record) {
+func (s *State) tally(v *Service, r *event.Record) {
 	switch d := r.Data.(type) {
 	case event.InstanceExitedData:
 		death := Death{
@@ -49,11 +54,20 @@ func (s *State) tally(v *Service, r event.Record) {
 		if v.LastExit.Exec != nil {
 			death.Why = event.ReasonExec
 		}
+		if v.LastExit.Ran {
+			death.Instance, death.Record = d.Instance, r.ID
+		}
 		if s.deaths == nil {
 			s.deaths = map[string][]Death{}
 		}
-		s.deaths[v.Name] = append(s.deaths[v.Name], death)
-		s.deaths[v.Name] = newest(s.deaths[v.Name], s.deathLimit())
+		list := append(s.deaths[v.Name], death)
+		if n := len(list) - 3; n >= 0 {
+			list[n].Instance, list[n].Record = "", ""
+		}
+		s.deaths[v.Name] = list // which may be the first of its service: the limit depends on how many there are
+		if limit := s.deathLimit(); len(list) > limit {
+			s.deaths[v.Name] = newest(list, limit)
+		}
 	default:
 		list := s.deaths[v.Name]
 		if n := len(list); n > 0 && list[n-1].Then == "" {
@@ -67,12 +81,10 @@ func (s *State) deathLimit() int {
 	return min(MaxDeaths, max(1, MaxAllDeaths/max(1, len(s.deaths))))
 }
 
-func newest(list []Death, limit int) []Death {
-	if over := len(list) - limit; over > 0 {
-		return slices.Delete(list, 0, over)
-	}
-	return list
-}
+// newest leaves the oldest deaths out. They stay in memory until the next ones
+// need more room than there is, so that a death costs the same however many are
+// remembered.
+func newest(list []Death, limit int) []Death { return list[max(0, len(list)-limit):] }
 
 // AfterDeath says what a record decides that comes after a death; empty if it
 // decides nothing.
@@ -80,7 +92,7 @@ func AfterDeath(d event.Data) string {
 	switch d := d.(type) {
 	case event.RestartScheduledData:
 		if !d.Shortage { // else it only puts off what was decided before
-			return fmt.Sprintf("retry %d in %s", d.Retry, time.Duration(d.Delay).Round(time.Millisecond))
+			return "retry " + strconv.Itoa(d.Retry) + " in " + time.Duration(d.Delay).Round(time.Millisecond).String()
 		}
 	case event.ServiceFatalData:
 		return "gave up: " + d.Reason
@@ -133,6 +145,21 @@ func CutBase(text string) (canonical string, deaths map[string][]Death) {
 		deaths = nil
 	}
 	return "{" + rest, deaths
+}
+
+// IsBase tells whether a base's text holds this canonical state. It says what a
+// comparison with that of CutBase would say, without reading the deaths.
+func IsBase(text string, canonical []byte) bool {
+	deaths, found := strings.CutPrefix(text, keptPrefix)
+	if !found || len(canonical) == 0 {
+		return text == string(canonical)
+	}
+	n := len(deaths) - (len(canonical) - 1)
+	if n < 0 || deaths[n:] != string(canonical[1:]) {
+		return false
+	}
+	deaths, found = strings.CutSuffix(deaths[:n], ",")
+	return found && json.Valid([]byte(deaths)) && deaths == strings.TrimRight(deaths, " \t\r\n")
 }
 
 // remember takes over the deaths of a base, as far as their services are there.

@@ -131,3 +131,27 @@ func TestDeathsGoWithTheService(t *testing.T) {
 		t.Errorf("%v %v", f.s.Services["web"], f.s.Deaths("web"))
 	}
 }
+
+// A base is told from another one without reading its deaths, as it is by
+// reading them.
+func TestIsBase(t *testing.T) {
+	f := newFold(t)
+	f.apply("web", defined, wantUp)
+	f.die("web", 1, 3)
+	canonical, kept := f.s.Canonical(), string(f.s.Kept())
+	if !IsBase(kept, canonical) || !IsBase(string(canonical), canonical) {
+		t.Fatal("a base is not what it was made of")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.SampledFrom([]string{kept, string(canonical), keptPrefix + "{}," + string(canonical[1:])}).Draw(t, "text")
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			at := rapid.IntRange(0, len(text)).Draw(t, "at")
+			end := min(len(text), at+rapid.IntRange(0, 3).Draw(t, "gone"))
+			text = text[:at] + rapid.SampledFrom([]string{"", " ", ",", "{", "}", `"`, "0"}).Draw(t, "new") + text[end:]
+		}
+		state, _ := CutBase(text)
+		if got, want := IsBase(text, canonical), state == string(canonical); got != want {
+			t.Fatalf("%v, and by reading it %v: %s", got, want, text)
+		}
+	})
+}

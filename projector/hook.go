@@ -14,7 +14,7 @@ func (v *Service) postStop(boot string) {
 
 // applyHookStarted keeps that hooks of one service never overlap, and that
 // each is of the instance it is run for.
-func (v *Service) applyHookStarted(r event.Record, d event.HookStartedData) error {
+func (v *Service) applyHookStarted(r *event.Record, d event.HookStartedData) error {
 	if v.Hook != nil {
 		return v.impossible(v.Hook.Name + " is under way")
 	}
@@ -35,7 +35,7 @@ func (v *Service) applyHookStarted(r event.Record, d event.HookStartedData) erro
 	return nil
 }
 
-func (v *Service) applyHookEnded(r event.Record, d event.HookEndedData, shuttingDown bool) error {
+func (v *Service) applyHookEnded(r *event.Record, d event.HookEndedData, shuttingDown bool) error {
 	if v.Hook == nil || v.Hook.Operation != d.Operation {
 		return v.impossible("hook " + d.Operation + " is not under way")
 	}
@@ -72,20 +72,20 @@ func (v *Service) applyExtended(d event.InstanceExtendedData) error {
 
 // applyAcross folds what a record about one service changes beyond it: the
 // limiter's tokens, and commands that a dependency has made hopeless.
-func (s *State) applyAcross(v *Service, r event.Record) {
+func (s *State) applyAcross(v *Service, r *event.Record) {
 	switch d := r.Data.(type) {
 	case event.InstanceStartingData:
 		if l := s.Config.Start; l != nil && d.Reason == event.ReasonRestart {
 			s.Supd.Bucket = &Bucket{Tokens: max(0, s.Tokens(r.Mono, r.Boot)-1), Mono: r.Mono, Boot: r.Boot}
 		}
 	case event.ServiceWantedData:
-		if d.Reason != event.ReasonDependency {
-			break
-		}
-		if d.Want == event.Down {
+		switch {
+		case d.Reason == event.ReasonDependency && d.Want == event.Down:
 			s.supersedeStarts(v, "it is stopped because of another service that was started or stopped", configures)
-		} else {
+		case d.Reason == event.ReasonDependency:
 			s.supersedeStops(v, "it is started because another service needs it")
+		case d.Reason == event.ReasonAutostart: // it was removed and came again before it had ended
+			s.supersedeStops(v, "it is started because it was configured anew")
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // apply folds one record about the service. shuttingDown tells that supd is
 // stopping, which makes an exit an orderly one.
-func (v *Service) apply(r event.Record, shuttingDown bool) error {
+func (v *Service) apply(r *event.Record, shuttingDown bool) error {
 	now := event.Moment{Mono: r.Mono, Wall: r.Time}
 	switch d := r.Data.(type) {
 	case event.ServiceRemovedData:
@@ -65,8 +65,8 @@ func (v *Service) impossible(why string) error {
 
 // applyWanted also ends the rest of a service that had given up or was
 // completed: wanted again, it is simply stopped.
-func (v *Service) applyWanted(r event.Record, d event.ServiceWantedData) {
-	v.Want, v.WantReason, v.WantRecord = d.Want, d.Reason, r.ID
+func (v *Service) applyWanted(r *event.Record, d event.ServiceWantedData) {
+	v.Want, v.WantReason, v.WantRecord, v.FirstWant = d.Want, d.Reason, r.ID, false
 	switch {
 	case d.Want == event.Up:
 		v.Completed = false
@@ -98,7 +98,7 @@ func fatalText(d event.ServiceFatalData) string {
 }
 
 // applyToInstance folds the records that must name the live instance.
-func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown bool) error {
+func (v *Service) applyToInstance(r *event.Record, now event.Moment, shuttingDown bool) error {
 	in := v.Instance
 	is := func(id string) error {
 		if in == nil || in.ID != id {
@@ -150,7 +150,8 @@ func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown
 		if err := is(d.Instance); err != nil {
 			return err
 		}
-		in.Adopted = true
+		in.PID, in.StartTime = d.PID, d.StartTime
+		in.Adopted = in.Adopted || d.By != event.AdoptedByNotify
 	case event.InstanceReloadingData:
 		return is(d.Instance)
 	case event.InstanceStuckData:
@@ -169,7 +170,7 @@ func (v *Service) applyToInstance(r event.Record, now event.Moment, shuttingDown
 
 // applyStarting keeps P1: no instance before the proof that the one before
 // it, with its tree, is dead.
-func (v *Service) applyStarting(r event.Record, d event.InstanceStartingData, now event.Moment) error {
+func (v *Service) applyStarting(r *event.Record, d event.InstanceStartingData, now event.Moment) error {
 	if v.Busy() {
 		return v.impossible("it has a live instance, or a hook is under way")
 	}
@@ -189,7 +190,7 @@ func (v *Service) applyStarting(r event.Record, d event.InstanceStartingData, no
 	return nil
 }
 
-func (v *Service) applyStopping(r event.Record, d event.InstanceStoppingData) error {
+func (v *Service) applyStopping(r *event.Record, d event.InstanceStoppingData) error {
 	order := StopOrder{Signal: d.Signal, Deadline: d.Deadline, Reason: d.Reason, Record: r.ID, Seq: r.Seq}
 	switch {
 	case v.Instance != nil && v.Instance.ID == d.Instance:
@@ -204,6 +205,7 @@ func (v *Service) applyStopping(r event.Record, d event.InstanceStoppingData) er
 		v.Tree.Stop = order
 	case v.Instance == nil && v.Tree == nil && v.LastExit != nil && v.LastExit.Instance == d.Instance:
 		v.Tree = &Tree{Instance: d.Instance, Cgroup: v.LastExit.Cgroup, Boot: v.LastExit.Boot, Stop: order}
+		v.LastExit.Left = false
 	default:
 		return v.impossible(d.Instance + " is not its newest instance")
 	}
@@ -254,12 +256,12 @@ func (v *Service) applySignaled(d event.InstanceSignaledData, now event.Moment) 
 	}
 }
 
-func (v *Service) applyExited(r event.Record, d event.InstanceExitedData, now event.Moment, shuttingDown bool) {
+func (v *Service) applyExited(r *event.Record, d event.InstanceExitedData, now event.Moment, shuttingDown bool) {
 	in := v.Instance
 	v.LastExit = &LastExit{
 		Instance: in.ID, Run: in.Run, Boot: in.Boot, Cgroup: in.Cgroup, Code: d.Code, Signal: d.Signal, Cause: d.Cause,
 		Expected: d.Expected, At: now, Uptime: d.Uptime, Ran: in.Running != nil, Ready: in.IsReady(), Exec: in.ExecFailed, Record: r.ID,
-		Background: d.Background,
+		Left: d.Leftovers, Background: d.Background,
 	}
 	if in.Stop != nil {
 		v.LastExit.Stop = in.Stop.Reason
@@ -293,16 +295,18 @@ func sweepRetry(sweeps int) int64 {
 	return int64(min(time.Minute, time.Second<<min(sweeps-1, 6)))
 }
 
-func (v *Service) applySwept(r event.Record, d event.InstanceSweptData, now event.Moment, shuttingDown bool) {
+func (v *Service) applySwept(r *event.Record, d event.InstanceSweptData, now event.Moment, shuttingDown bool) {
 	if v.Tree == nil || v.Tree.Instance != d.Instance {
-		if x := v.LastExit; v.Instance == nil && v.Tree == nil && x != nil && x.Instance == d.Instance && d.Method == MethodLeft {
+		if x := v.LastExit; x != nil && x.Left && x.Instance == d.Instance {
+			x.Left = false
 			v.postStop(r.Boot)
 		}
-		return // leftovers that were named and left alone (stop.mode main)
+		return // leftovers that were named and left alone (stop.mode main), or that a reboot took
 	}
 	if d.Survived > 0 {
 		// Not proven dead: the tree stays, and with it the service (R4).
 		v.Tree.Sweeps++
+		v.Tree.Left = d.Left
 		v.Tree.Retry = now.Mono + sweepRetry(v.Tree.Sweeps)
 		return
 	}

@@ -102,6 +102,7 @@ type Service struct {
 	Removed    bool         `json:"removed"`
 	Pending    []string     `json:"pending"` // open commands without a result for this service, oldest first
 	Definition event.Seq    `json:"definition"`
+	FirstWant  bool         `json:"first_want,omitempty"` // it is to be wanted at once (autostart): only between two records of a batch
 	Waiting    *Waiting     `json:"waiting,omitempty"`
 	Hook       *Hook        `json:"hook,omitempty"`      // that is being run
 	PostStop   bool         `json:"post_stop,omitempty"` // the hook is due: its tree is gone
@@ -187,6 +188,8 @@ type Tree struct {
 	Stop     StopOrder `json:"stop"`
 	Sweeps   int       `json:"sweeps"` // that left survivors
 	Retry    int64     `json:"retry"`  // mono of the next sweep after one that did
+	// Left are those that the last of them did not end, as many as its record names.
+	Left []event.Process `json:"left,omitempty"`
 }
 
 // NextStart is a scheduled restart.
@@ -217,6 +220,8 @@ type LastExit struct {
 	// Unkilled is the record of a stop order whose KILL is not recorded: a tree
 	// is killed by a worker, so the exit may be told before the signal's result.
 	Unkilled string `json:"unkilled"`
+	// Left: its tree lives, and what becomes of that follows in the same batch.
+	Left bool `json:"left,omitempty"`
 	// Background: its program looks as if it had gone into the background.
 	Background bool `json:"background,omitempty"`
 }

@@ -177,7 +177,8 @@ func keyedFiles(files []event.ConfigFile, key []byte) []event.ConfigFile {
 // what is needed to start its services.
 func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {
 	defs := make([]policy.Definition, 0, len(set.Services))
-	starts := launches{}
+	starts := make(launches, len(set.Services))
+	var share event.Sharing // these stay in memory
 	for _, s := range set.Services {
 		spec := s.Spec
 		parts := s.ExplicitEnv
@@ -187,6 +188,8 @@ func definitions(set *config.Set, key []byte) ([]policy.Definition, launches) {
 			parts = append([]string{strings.Join(s.Launch.Args, "\x00")}, parts...)
 		}
 		spec.Environment.Digest = keyed(key, slices.Concat(parts, expanded(spec, s.Launch))...)
+		share.Spec(&spec)
+		share.Launch(&s.Launch)
 		defs = append(defs, policy.Definition{Name: s.Name, Spec: spec})
 		starts[s.Name] = start{spec.Digest(), s.Launch}
 	}

@@ -44,6 +44,7 @@ type configurator struct {
 // reading is a configuration as it was read.
 type reading struct {
 	set      *config.Set
+	own      *config.Set // of supd itself; what stays in memory
 	raw      []byte
 	digest   string
 	files    []event.ConfigFile
@@ -68,7 +69,7 @@ func (r *reading) configure() policy.Configure {
 func (e *engine) resolved(set *config.Set, raw []byte) *reading {
 	defs, starts := definitions(set, e.identity.Key)
 	return &reading{
-		set: set, raw: raw, digest: keyed(e.identity.Key, string(raw)), files: keyedFiles(set.Files, e.identity.Key),
+		set: set, own: set.Own(), raw: raw, digest: keyed(e.identity.Key, string(raw)), files: keyedFiles(set.Files, e.identity.Key),
 		services: defs, launches: starts,
 	}
 }
@@ -143,7 +144,7 @@ func (e *engine) applyNow(cmd policy.Command, reply func(event.CommandReply)) er
 	id := cmd.Request.ID
 	var now standing
 	err := e.loop.View(ctx, func(s *projector.State, _ event.Seq) {
-		now = standing{s.Commands[id] != nil || s.EndedCommand(id) != nil, s.Config.Digest, s.Config.Scale, e.set}
+		now = standing{s.Commands[id] != nil || s.EndedCommand(id) != nil, s.Config.Digest, s.Config.Scale}
 	})
 	if err != nil {
 		return err
@@ -222,8 +223,8 @@ func (e *engine) use(c *executor.Core, digest string) {
 	if r == nil || r.digest != digest {
 		return
 	}
-	before := e.set
-	e.set, e.launches = r.set, r.launches
+	before := e.launches
+	e.set, e.launches = r.own, r.launches
 	setLog(r.set.Supd.LogLevel, r.set.Supd.LogFormat)
 	c.SetConcurrency(executor.Window(r.set.Start.Concurrency))
 	if e.bridge != nil {
@@ -231,16 +232,13 @@ func (e *engine) use(c *executor.Core, digest string) {
 		e.network.use(r.set.Listen, r.bound)
 		r.bound = nil
 	}
-	old := map[string]event.Output{}
-	for _, s := range before.Services {
-		old[s.Name] = s.Spec.Output
-	}
-	for _, s := range r.set.Services {
-		if o, ok := old[s.Name]; ok && o != s.Spec.Output {
-			e.tellOutput(s.Name, s.Spec)
+	for _, d := range r.services {
+		// Telling the logger what it knows changes nothing.
+		if old, ok := before[d.Name]; ok && old.digest != r.launches[d.Name].digest {
+			e.tellOutput(d.Name, d.Spec)
 		}
 	}
-	e.tellLogger()
+	e.tellLogger(false)
 }
 
 // tellOutput gives the logger the output settings of a service. An error is
@@ -257,7 +255,7 @@ func (e *engine) tellAll(s *projector.State) {
 			e.tellOutput(v.Name, v.Spec)
 		}
 	}
-	e.tellLogger()
+	e.tellLogger(false)
 }
 
 // loggerSettings are what the logger is told about all output, under no
@@ -268,6 +266,7 @@ type loggerSettings struct {
 	LogLevel  string `json:"log_level"`
 	LogFormat string `json:"log_format"`
 	Console   string `json:"console"` // as in keeperArgs
+	Quiet     bool   `json:"quiet"`   // nothing happens: time to give memory back
 }
 
 // keeperSettings takes what of them concerns the keeper: its own log.
@@ -275,13 +274,16 @@ func keeperSettings(data []byte) {
 	var s loggerSettings
 	if json.Unmarshal(data, &s) == nil {
 		setLog(s.LogLevel, s.LogFormat)
+		if s.Quiet {
+			go giveBack()
+		}
 	}
 }
 
-func (e *engine) tellLogger() {
+func (e *engine) tellLogger(quiet bool) {
 	b, err := event.Marshal(loggerSettings{
 		MaxTotal: e.set.Output.MaxTotal, LogLevel: e.set.Supd.LogLevel, LogFormat: e.set.Supd.LogFormat,
-		Console: consoleMode(e.set, e.args.Single, e.args.Watched),
+		Console: consoleMode(e.set, e.args.Single, e.args.Watched), Quiet: quiet,
 	})
 	if err == nil {
 		err = e.client.Settings("", b)
@@ -297,7 +299,7 @@ func (e *engine) tellLogger() {
 func (e *engine) settle(r *reading) {
 	var control config.Control
 	used := false
-	err := e.loop.View(context.Background(), func(*projector.State, event.Seq) { control, used = e.set.Control, e.set == r.set })
+	err := e.loop.View(context.Background(), func(*projector.State, event.Seq) { control, used = e.set.Control, e.set == r.own })
 	if err != nil || !used {
 		return // decided otherwise, or applied already
 	}

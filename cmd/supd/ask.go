@@ -215,12 +215,13 @@ func kernelFeatures(k wire.Info) map[string]string {
 		cgroup = "none: " + k.CgroupReason + "; trees are ended by search, a process that hides from it survives"
 	}
 	return map[string]string{
-		"cgroup":      cgroup,
-		"cgroup.kill": has(wire.FeatureCgroupKill, "yes", "no: trees are frozen and killed one by one"),
-		"limits":      limitFeatures(k),
-		"pidfd_exit":  has(wire.FeaturePidfdExit, "yes", "no: exit codes are unknown for services whose keeper was killed"),
-		"subreaper":   has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
-		"change_user": has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
+		"cgroup":       cgroup,
+		"cgroup.kill":  has(wire.FeatureCgroupKill, "yes", "no: trees are frozen and killed one by one"),
+		"limits":       limitFeatures(k),
+		"pidfd_exit":   has(wire.FeaturePidfdExit, "yes", "no: exit codes are unknown for services whose keeper was killed"),
+		"pidfd_pinned": has(wire.FeaturePidfdPinned, "yes", "no: exit codes are unknown for services that end while all of supd is dead; needs root, mounts and Linux 6.15"),
+		"subreaper":    has(wire.FeatureSubreaper, "yes", "no: orphans of services are not reaped here"),
+		"change_user":  has(wire.FeatureRoot, "yes", "no: services run as the user of supd"),
 	}
 }
 

@@ -31,6 +31,9 @@ import (
 const (
 	lockWait  = 5 * time.Second // for a predecessor that is dying
 	closeWait = 5 * time.Second // for the last records to become durable
+	// sickWait is the same where the journal is known to take none: the run log
+	// keeps them, and who shuts a machine down should not wait for a full disk.
+	sickWait = time.Second
 )
 
 // engine is the event-sourced part of supd, wired together: journal and
@@ -46,7 +49,7 @@ type engine struct {
 	loop     *executor.Loop
 	applied  applied
 	configs  *configurator
-	set      *config.Set
+	set      *config.Set // of supd itself, as applied
 	launches launches
 	pending  *reading // what supd run left to be applied, read once; nil when it was
 	auth     *control.Authentication
@@ -69,6 +72,10 @@ type engine struct {
 // a collection under way.
 const engineThreads = 20
 
+// prewarmAfter is when engine and logger make the threads that they may need one
+// day: not while services are being started, which want the processor.
+const prewarmAfter = 250 * time.Millisecond
+
 func engineMain(safe bool) int {
 	a, err := helperArgs(keeper.ArgsFD)
 	if err != nil {
@@ -77,11 +84,12 @@ func engineMain(safe bool) int {
 	}
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
-	debug.SetGCPercent(50)                                                                           // a small heap beats a fast collector here
+	debug.SetGCPercent(smallHeap)
 	limitMemory(engineMemory)
 	keeper.Prefer()
-	go keeper.Prewarm(engineThreads)
+	time.AfterFunc(prewarmAfter, func() { keeper.Prewarm(engineThreads) })
 	e := &engine{args: a, log: log, started: time.Now(), applied: applied{a.Places.State, a.Places.Runtime}}
+	e.tidy.rest = e.rest
 	err = e.run(safe)
 	if e.client != nil && errors.Is(e.client.Err(), io.EOF) && err != nil {
 		err = e.orphaned()
@@ -127,9 +135,10 @@ func (e *engine) run(safe bool) error {
 		Heard:       was.heard,
 		Strangers:   e.strangers(was.broken),
 		Ready:       e.ready,
+		Drain:       e.prober.Drain,
 		Decided:     e.decided,
 		LoggerEvent: loggerNote,
-		Reload:      e.reload, LoggerStarted: e.tellLogger,
+		Reload:      e.reload, LoggerStarted: func() { e.tellLogger(false) },
 	})
 	if err := e.serve(listener); err != nil {
 		return err
@@ -149,18 +158,19 @@ func (e *engine) run(safe bool) error {
 // what supd run left to be applied first.
 func (e *engine) configuration(s *projector.State) error {
 	startup := e.pending.set
-	e.configs = newConfigurator(startup)
+	e.configs = newConfigurator(startup.Own())
 	defer func() { setLog(e.set.Supd.LogLevel, e.set.Supd.LogFormat) }()
 	if k := s.Supd.Keeper; k != nil && (k.Configured || e.args.Born) && s.Supd.Boot == e.boot && s.Config.Digest != "" {
-		var err error
-		if e.set, err = e.applied.load(s.Config.Digest); err == nil {
-			_, e.launches = definitions(e.set, e.identity.Key)
+		set, err := e.applied.load(s.Config.Digest)
+		if err == nil {
+			e.set = set.Own()
+			_, e.launches = definitions(set, e.identity.Key)
 			return nil
 		}
 		e.log.Warn("starting from the configuration that supd was started with", "error", err)
 	}
 	e.pending = e.resolved(startup, e.pending.raw)
-	e.set, e.launches = startup, e.pending.launches
+	e.set, e.launches = e.pending.own, e.pending.launches
 	return nil
 }
 
@@ -169,6 +179,9 @@ func (e *engine) configuration(s *projector.State) error {
 // the first of a keeper that no person started, so an edited file never reaches
 // a running set by itself (R11).
 func (e *engine) ready(c *executor.Core) error {
+	if err := noneMissing(e.args.Places.Runtime); err != nil {
+		return err
+	}
 	e.prober.Listen()
 	r := e.pending
 	e.pending = nil // it may be large
@@ -222,6 +235,13 @@ func (e *engine) serve(l *net.UnixListener) error {
 	}
 	e.bridge = control.NewBridge(control.BridgeConfig{
 		Node: e.args.Node, Access: e.access(), Auth: e.auth, Dial: e.journal.InProcessConn, Denied: e.Denied, Log: e.log,
+		Short: func(err error) {
+			var errno syscall.Errno
+			if errors.As(err, &errno) {
+				e.loop.Short(errno, "control connection: "+err.Error())
+			}
+		},
+		Eased: e.loop.Eased,
 	})
 	e.server, err = control.NewServer(control.ServerConfig{
 		Node: e.args.Node, Conn: e.conn, Bridge: e.bridge, Handler: e, Inbox: e.configs.startup.Journal.Inbox, Log: e.log,
@@ -291,6 +311,7 @@ func (e *engine) runLoop() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	defer e.health.whenSick(func() { time.AfterFunc(sickWait, cancel) })()
 	// The server is closed before the bridge: it delivers the last answers as it
 	// ends, and the bridge has them on their way until then.
 	_ = e.conn.FlushWithContext(ctx)

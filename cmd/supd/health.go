@@ -16,6 +16,7 @@ type health struct {
 	mu     sync.Mutex
 	opened bool   // something became durable
 	sick   string // what the journal said last; empty: nothing is wrong
+	onSick func() // called once when something is wrong
 
 	looking chan struct{} // closed when the look at the disk has ended; nil: none is under way
 	full    string        // what the last one saw; empty: there is room
@@ -37,7 +38,30 @@ func (h *health) open() {
 func (h *health) say(sick string) {
 	h.mu.Lock()
 	h.sick, h.opened = sick, h.opened || sick == ""
+	h.tell()
 	h.mu.Unlock()
+}
+
+// whenSick has f called once, as soon as something is or becomes wrong, until
+// stop is called. f must not block.
+func (h *health) whenSick(f func()) (stop func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onSick = f
+	h.tell()
+	return func() {
+		h.mu.Lock()
+		h.onSick = nil
+		h.mu.Unlock()
+	}
+}
+
+// tell is called with mu held.
+func (h *health) tell() {
+	if h.sick != "" && h.onSick != nil {
+		h.onSick()
+		h.onSick = nil
+	}
 }
 
 // text is the health by what is known now: what the journal says, then whether

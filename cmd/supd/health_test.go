@@ -67,3 +67,22 @@ func TestHealthFullDisk(t *testing.T) {
 		t.Errorf("free again: %q", got)
 	}
 }
+
+// Whoever waits for the journal at the end hears that it is in vain, whether it
+// is known before or comes to light then.
+func TestWhenSick(t *testing.T) {
+	for name, steps := range map[string][]string{"before": {"no space", "", "no space"}, "later": {"", "no space", "no space"}} {
+		var h health
+		told := 0
+		h.say(steps[0])
+		stop := h.whenSick(func() { told++ })
+		for _, s := range steps[1:] {
+			h.say(s)
+		}
+		stop()
+		h.say("again")
+		if told != 1 {
+			t.Errorf("%s: told %d times", name, told)
+		}
+	}
+}

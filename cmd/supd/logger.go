@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ func loggerMain() int {
 	// The keeper decides when it ends. A reader of the console that goes away is
 	// an error of that write and no more.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	debug.SetGCPercent(smallHeap)
 	limitMemory(loggerMemory)
 	if err := runLogger(a, log); err != nil {
 		log.Error("the logger ends", "error", err)
@@ -46,7 +48,7 @@ func loggerMain() int {
 const loggerThreads = 10
 
 func runLogger(a keeperArgs, log *slog.Logger) error {
-	go keeper.Prewarm(loggerThreads)
+	time.AfterFunc(prewarmAfter, func() { keeper.Prewarm(loggerThreads) })
 	conn, err := wire.NewLoggerConn(wire.LoggerFD)
 	if err != nil {
 		return err
@@ -172,6 +174,9 @@ func followSettings(l *output.Logger, screens *screens, data []byte, log *slog.L
 	l.SetMaxTotal(s.MaxTotal)
 	setLog(s.LogLevel, s.LogFormat)
 	screens.set(s.Console)
+	if s.Quiet {
+		giveBack()
+	}
 }
 
 // outputSettings reads what executor.OutputSettings wrote: how output is kept,

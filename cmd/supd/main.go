@@ -88,7 +88,7 @@ Start it with a configuration, then steer it with supctl:
 	}
 	root.Flags().AddFlagSet(run.Flags())
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(run, checkCommand(), checkStateCommand(), &cobra.Command{
+	root.AddCommand(run, checkCommand(), checkStateCommand(), readCopyCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version.Version) },
 	}, manual.Command(func(err error) error { return failure{exitcode.Failed, err} }, manual.Configuration))

@@ -189,7 +189,7 @@ func TestKernelFeatures(t *testing.T) {
 		t.Errorf("cgroup: %q", none["cgroup"])
 	}
 	for bit, key := range map[uint32]string{
-		wire.FeatureCgroupKill: "cgroup.kill", wire.FeaturePidfdExit: "pidfd_exit", wire.FeatureSubreaper: "subreaper", wire.FeatureRoot: "change_user",
+		wire.FeatureCgroupKill: "cgroup.kill", wire.FeaturePidfdExit: "pidfd_exit", wire.FeaturePidfdPinned: "pidfd_pinned", wire.FeatureSubreaper: "subreaper", wire.FeatureRoot: "change_user",
 	} {
 		for k, text := range kernelFeatures(wire.Info{Features: bit}) {
 			if (text == "yes") != (k == key) {

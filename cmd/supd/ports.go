@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -45,6 +46,9 @@ type journalPort struct {
 
 func (p journalPort) Append(batch []event.Encoded) error {
 	err := p.j.Append(batch)
+	if errors.Is(err, journal.ErrRunLogFull) {
+		return fmt.Errorf("%w: %w", executor.ErrFull, err)
+	}
 	if err == nil && p.log != nil {
 		tell(p.log, batch)
 	}
@@ -52,17 +56,29 @@ func (p journalPort) Append(batch []event.Encoded) error {
 }
 
 func (p journalPort) Pressure() executor.Pressure {
-	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact(), Full: p.j.Pressure() >= 0.75}
+	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact(), Full: p.j.NeedDrop()}
 }
 
-func (p journalPort) Undurable() event.JournalGapData { return p.j.Undurable() }
+func (p journalPort) Undurable(more ...event.Encoded) event.JournalGapData {
+	return p.j.Undurable(more...)
+}
 
 func (p journalPort) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
-	return p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	err := p.j.Drop(batch, journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	if err == nil && p.log != nil {
+		tell(p.log, batch) // P4: the log is all that says so until the journal takes records again
+	}
+	return err
 }
 
 func (p journalPort) Compact(state []byte, seq event.Seq, hash string) error {
-	return p.j.Compact(journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	err := p.j.Compact(journal.Base{Link: journal.Link{Seq: seq, Hash: hash}, Version: projector.Version, State: state})
+	if errors.Is(err, journal.ErrRunLogFull) && p.log != nil {
+		// No reason to end: what fits is kept, and it is tried again.
+		p.log.Error("the run log cannot grow with the state; free memory or raise journal.run_log", "error", err)
+		return nil
+	}
+	return err
 }
 
 func (p journalPort) NoteInHand(id string) { _ = p.j.NoteInHand(id) }

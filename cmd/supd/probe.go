@@ -27,11 +27,22 @@ func (e *engine) newProber() (*probe.Prober, error) {
 		Tell: func(in policy.Input) {
 			_ = e.loop.Input(context.Background(), in) // fails if the loop is over, and then nobody wants to know
 		},
-		Start: func(r probe.Run) error { return e.client.Park(executor.ProbePark(r, clock{}.Now().Mono)) },
-		Stop:  func(id string) { _ = e.client.Drop(id) }, // fails if the keeper is gone, and its probes with it
+		Start:  func(r probe.Run) error { return e.client.Park(executor.ProbePark(r, clock{}.Now().Mono)) },
+		Stop:   func(id string) { _ = e.client.Drop(id) }, // fails if the keeper is gone, and its probes with it
+		Follow: e.follow, IsMain: e.client.IsMain,
 		NewID: clock{}.ID, Rand: rand.Float64, Lines: e.lines,
 		Notify: os.NewFile(keeper.NotifyFD, "notify socket"), Log: e.log,
 	})
+}
+
+// follow has another process taken for a main one. One about which nobody can
+// tell any more what came of it is no reason to complain.
+func (e *engine) follow(m probe.Main) string {
+	refused, err := e.loop.Follow(context.Background(), m)
+	if err != nil {
+		return ""
+	}
+	return refused
 }
 
 // lines reads what an instance has written since it started.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"supd/executor/keeper"
@@ -79,6 +81,9 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 		was.replayed++
 		was.heard = r.Record.Mono
 	}
+	if was.broken, err = stillMissing(e.args.Places.Runtime, was.broken); err != nil {
+		e.log.Error("an engine that follows this one too soon will not look for services without a record", "error", err)
+	}
 	if rec.Source != journal.FromRunLog {
 		if err := (journalPort{j: j}).Compact(s.Kept(), s.Seq(), s.Hash()); err != nil {
 			return was, err
@@ -89,6 +94,36 @@ func (e *engine) recover(safe bool) (was recovered, err error) {
 	}
 	was.state = s
 	return was, nil
+}
+
+// missingMark is there while records of this boot are missing and nobody has
+// looked to the end for who lives without them. An engine that makes a run log
+// anew and dies, or that cannot end them all, leaves one in which nothing is
+// missing: what its successor started would run beside them (P1).
+const missingMark = "records-missing"
+
+// stillMissing notes in the runtime folder that records are missing, before there
+// is a run log again, and tells whether this or an earlier engine found that.
+func stillMissing(runtime string, missing bool) (bool, error) {
+	path := filepath.Join(runtime, missingMark)
+	if missing {
+		return true, os.WriteFile(path, nil, 0o600)
+	}
+	_, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	} else {
+		missing = true // where it cannot be told, looking does no harm
+	}
+	return missing, err
+}
+
+// noneMissing ends what stillMissing noted: recovery is over.
+func noneMissing(runtime string) error {
+	if err := os.Remove(filepath.Join(runtime, missingMark)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // strangers is what ends those who live without a record; nil if none is missing.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -351,6 +352,7 @@ func helperArgs(fd int) (a keeperArgs, err error) {
 }
 
 func keeperMain() int {
+	debug.SetGCPercent(smallHeap)
 	boot, err := keeper.ReadBoot()
 	var a keeperArgs
 	if err == nil {

@@ -20,7 +20,6 @@ type standing struct {
 	known  bool // the command itself
 	digest string
 	scale  map[string]int // counts that commands have set
-	set    *config.Set
 }
 
 // scaled makes a reading of a set with the counts that commands have set. They
@@ -79,7 +78,14 @@ type refusal struct{ reason, detail string }
 // that was edited and not applied stays without effect (R11). Both are nil if
 // the request is malformed, which is decided elsewhere.
 func (e *engine) rescaled(req event.CommandRequest, now standing) (*reading, *refusal) {
-	counts, known := maps.Clone(now.scale), now.set.Counts()
+	set := &config.Set{}
+	if now.digest != "" {
+		var err error
+		if set, err = e.applied.load(now.digest); err != nil {
+			return nil, &refusal{event.RejectMalformed, err.Error() + "; apply the configuration once more"}
+		}
+	}
+	counts, known := maps.Clone(now.scale), set.Counts()
 	if counts == nil {
 		counts = map[string]int{}
 	}
@@ -89,11 +95,11 @@ func (e *engine) rescaled(req event.CommandRequest, now standing) (*reading, *re
 			return nil, nil
 		}
 		if _, ok := known[base]; !ok {
-			return nil, notCounted(base, now.set)
+			return nil, notCounted(base, set)
 		}
 		counts[base] = n
 	}
-	r, err := e.scaled(now.set, counts)
+	r, err := e.scaled(set, counts)
 	if err != nil {
 		return nil, &refusal{event.RejectMalformed, err.Error()}
 	}

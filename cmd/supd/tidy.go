@@ -1,11 +1,12 @@
 package main
 
 import (
-	"runtime/debug"
+	"context"
 	"sync"
 	"time"
 
 	"supd/journal/event"
+	"supd/projector"
 )
 
 const (
@@ -15,20 +16,24 @@ const (
 	tidyRecords = 1000
 )
 
-// tidy gives memory back to the system after a storm: the runtime keeps what a
-// launch of a thousand services needed until it has collected a few times,
-// which in a process that sleeps is minutes later.
+// tidy calls rest when it has become quiet: once after the start, and after
+// each storm. The runtime keeps what a launch of a thousand services needed
+// until it has collected a few times, which in a process that sleeps is minutes
+// later.
 type tidy struct {
-	mu    sync.Mutex
-	timer *time.Timer
-	from  event.Seq // newest record when memory was given back last
+	rest func()
+
+	mu     sync.Mutex
+	timer  *time.Timer
+	rested bool
+	from   event.Seq // newest record when it rested last
 }
 
 // moved notes that records up to seq are durable. It never blocks for long.
 func (t *tidy) moved(seq event.Seq) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if seq < t.from+tidyRecords {
+	if t.rested && seq < t.from+tidyRecords {
 		return
 	}
 	if t.timer != nil {
@@ -36,8 +41,16 @@ func (t *tidy) moved(seq event.Seq) {
 	}
 	t.timer = time.AfterFunc(tidyAfter, func() {
 		t.mu.Lock()
-		t.from = seq
+		t.rested, t.from = true, seq
 		t.mu.Unlock()
-		debug.FreeOSMemory()
+		t.rest()
 	})
+}
+
+// rest gives back memory in all processes of supd: the engine alone knows when
+// nothing happens.
+func (e *engine) rest() {
+	e.journal.Rest()
+	giveBack()
+	_ = e.loop.View(context.Background(), func(*projector.State, event.Seq) { e.tellLogger(true) })
 }

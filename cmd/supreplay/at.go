@@ -19,8 +19,9 @@ import (
 
 func atCommand(open opener, now func() time.Time) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "at MOMENT",
-		Short: "Show the state at a moment as status would have shown it",
+		Use:        "at MOMENT",
+		SuggestFor: []string{"status", "state", "show", "dump"},
+		Short:      "Show the state at a moment as status would have shown it",
 		Long: `at rebuilds the state at a moment of the past and shows it as supctl status
 would have shown it then: the state after the last record that is not later
 than the moment. Where the clock went back, the latest time so far counts.
@@ -89,21 +90,21 @@ func (s *source) at(m moment) (*view, error) {
 	g := s.aim(m)
 	v := &view{nodeID: s.nodeID, last: g.last}
 	var f fold
+	var doubts []*finding
 	if g.last.Seq != 0 {
-		f = s.foldTo(g.base, g.last.Seq)
+		f, doubts = s.foldTo(g.base, g.last.Seq)
 		if !f.known() && g.base != 0 {
-			f = s.foldTo(0, g.last.Seq) // the base is of no use; and what is wrong shows from the beginning
+			f, doubts = s.foldTo(0, g.last.Seq) // the base is of no use; and what is wrong shows from the beginning
 		}
 	}
-	if err := v.reached(m, g.first, g.past, &f, g.damaged); err != nil {
+	if err := v.reached(m, g, &f); err != nil {
 		return nil, err
 	}
 	v.state = f.state
 	if v.moment = v.last.Time; m.seq == 0 && g.past {
 		v.moment = m.at
 	}
-	// The record behind tells whether the last one is what was written.
-	for _, d := range g.doubts {
+	for _, d := range doubts {
 		if d.First <= v.last.Seq && v.last.Seq <= d.Last {
 			v.warnings = append(v.warnings, d)
 		}
@@ -114,29 +115,30 @@ func (s *source) at(m moment) (*view, error) {
 // aimed is what a reading of the heads tells about a moment.
 type aimed struct {
 	first   event.Seq    // of the journal
-	last    event.Record // of the moment; zero if there is none
+	last    event.Record // of the moment: number, time and source; zero if there is none
 	base    uint64       // stream sequence of the newest complete base up to last; 0: none
 	past    bool         // records behind the moment were seen
 	damaged bool
-	doubts  []*finding // records that were altered
+	lost    *finding // in which the moment's record is
 }
 
+// aim leaves the hashes out: those that matter are checked by the fold.
 func (s *source) aim(m moment) (g aimed) {
 	var latest time.Time // the running maximum: a clock that went back does not hide records
 	var base uint64      // that is being read
 	parts := 0
-	for st := range s.history(reading{full: headsOnly}) {
+	for st := range s.history(heads) {
 		switch {
 		case st.finding != nil:
 			g.damaged = true
-			if st.finding.What == altered && len(g.doubts) < maxFindings {
-				g.doubts = append(g.doubts, st.finding)
+			if f := st.finding; m.seq != 0 && f.First <= m.seq && m.seq <= f.Last {
+				g.lost = f
 			}
 			continue
 		case st.stray:
 			continue
 		}
-		r := st.rec.Record
+		r := &st.rec.Record
 		if g.first == 0 {
 			g.first = r.Seq
 		}
@@ -146,7 +148,9 @@ func (s *source) aim(m moment) (g aimed) {
 		if g.past = m.seq != 0 && r.Seq > m.seq || m.seq == 0 && latest.After(m.at); g.past {
 			break
 		}
-		g.last = r
+		if g.last.Seq, g.last.Time = r.Seq, r.Time; g.last.Source != r.Source {
+			g.last.Source = strings.Clone(r.Source)
+		}
 		d, ok := r.Data.(event.StateBaseData)
 		if ok && d.Part == 1 {
 			base, parts = st.entry.StreamSeq, 0
@@ -160,31 +164,44 @@ func (s *source) aim(m moment) (g aimed) {
 	return g
 }
 
-// foldTo folds from a place in the stream up to a record.
-func (s *source) foldTo(from uint64, last event.Seq) (f fold) {
-	for st := range s.history(reading{from: from}) {
-		if st.finding != nil || st.stray {
-			continue
+// foldTo folds from a place in the stream up to a record. It checks the hash of
+// the first record against the one before, and reads on for two records behind
+// the last: these tell whether the last one is what was written. The doubts are
+// the records that were altered.
+func (s *source) foldTo(from uint64, last event.Seq) (f fold, doubts []*finding) {
+	behind := 0
+	for st := range s.history(reading{from: max(from, 1) - 1}) {
+		switch {
+		case st.finding != nil:
+			if st.finding.What == altered && len(doubts) < maxFindings {
+				doubts = append(doubts, st.finding)
+			}
+		case st.stray || st.entry.StreamSeq < from:
+		case st.rec.Record.Seq <= last:
+			f.feed(st)
+		default:
+			behind++
 		}
-		if st.rec.Record.Seq > last {
+		if behind == 2 {
 			break
 		}
-		f.feed(st)
 	}
-	return f
+	return f, doubts
 }
 
 // reached tells why a state cannot be shown.
-func (v *view) reached(m moment, first event.Seq, past bool, f *fold, damaged bool) error {
+func (v *view) reached(m moment, g aimed, f *fold) error {
 	switch {
-	case first == 0 && damaged:
+	case g.first == 0 && g.damaged:
 		return fmt.Errorf("no record is readable: run supreplay verify")
-	case first == 0:
+	case g.first == 0:
 		return fmt.Errorf("the journal is empty")
 	case v.last.Seq == 0:
-		return fmt.Errorf("the journal begins later, with record %d", first)
-	case m.seq > v.last.Seq && !past:
+		return fmt.Errorf("the journal begins later, with record %d", g.first)
+	case m.seq > v.last.Seq && !g.past:
 		return fmt.Errorf("the journal ends with record %d", v.last.Seq)
+	case m.seq > v.last.Seq && g.lost != nil && g.lost.What == gapNoted:
+		return fmt.Errorf("supd had to drop records %d to %d, among them this one, and said so; the last one before it is %d", g.lost.First, g.lost.Last, v.last.Seq)
 	case m.seq > v.last.Seq:
 		return fmt.Errorf("record %d is missing; the last one before it is %d", m.seq, v.last.Seq)
 	case !f.known():

@@ -71,8 +71,9 @@ func bundleCommand(open opener, now func() time.Time) *cobra.Command {
 	var since, until, file string
 	var text bool
 	cmd := &cobra.Command{
-		Use:   "bundle -o FILE",
-		Short: "Pack what explains an incident into one file",
+		Use:        "bundle -o FILE",
+		SuggestFor: []string{"pack", "export"},
+		Short:      "Pack what explains an incident into one file",
 		Long: `bundle writes one file (tar, zstd) to attach to a ticket or to keep: the records
 of the time asked for exactly as they are stored, beginning at the newest state
 in the journal before it, so that every moment of that time can be rebuilt and

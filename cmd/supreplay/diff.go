@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +95,7 @@ func (s *source) diff(from, to moment) (*difference, error) {
 		To:         side{b.state.Seq(), b.state.Hash(), b.last.Time},
 		Difference: timeline.Diff(a.state, b.state), Counts: timeline.Counts{},
 	}
-	for st := range s.history(reading{full: headsOnly}) {
+	for st := range s.history(heads) {
 		if st.finding != nil || st.stray {
 			continue
 		}
@@ -123,9 +124,16 @@ func (d *difference) print(w io.Writer, asJSON bool) error {
 	}
 	fmt.Fprintf(w, "from  %s\nto    %s (%s later, %d records)\n", shown(d.From), shown(d.To), d.To.Time.Sub(d.From.Time).Round(time.Millisecond), d.Records)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var long strings.Builder // what would make all columns too wide
 	rows := func(name string, fields []timeline.Change) {
+		of := name
 		for _, f := range fields {
-			fmt.Fprintf(t, "%s\t%s\t%s\t→ %s\n", name, f.Field, brief(f.From), brief(f.To))
+			from, to := brief(f.From), brief(f.To)
+			if max(utf8.RuneCountInString(from), utf8.RuneCountInString(to)) > maxCell {
+				fmt.Fprintf(&long, "%s %s\n  - %s\n  + %s\n", of, f.Field, from, to)
+				from, to = "(below)", "(below)"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t→ %s\n", name, f.Field, from, to)
 			name = ""
 		}
 	}
@@ -143,6 +151,7 @@ func (d *difference) print(w io.Writer, asJSON bool) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	fmt.Fprint(w, long.String())
 	switch d.Same {
 	case 0:
 	case 1:
@@ -174,6 +183,9 @@ func (d *difference) happened(w io.Writer) error {
 
 // wholeDigest is a SHA-256 in hexadecimal.
 var wholeDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// maxCell is how many characters wide a value may be in the table.
+const maxCell = 60
 
 // brief is a field for people: twelve digits tell two digests apart, and JSON
 // has all of them.

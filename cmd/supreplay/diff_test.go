@@ -11,11 +11,12 @@ import (
 // service was is left out.
 func TestDifferenceIsNarrow(t *testing.T) {
 	was, is := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	long := strings.Repeat("long ", 20)
 	d := difference{Difference: timeline.Difference{
 		Supd: []timeline.Change{{Field: "configuration", From: was, To: is}},
 		Services: []timeline.ServiceChange{
 			{Service: "db", What: "removed", Fields: []timeline.Change{{Field: "specification", From: was}, {Field: "command", From: "/bin/db"}}},
-			{Service: "web", What: "changed", Fields: []timeline.Change{{Field: "specification", From: was, To: is}}},
+			{Service: "web", What: "changed", Fields: []timeline.Change{{Field: "command", From: "web", To: long}, {Field: "specification", From: was, To: is}}},
 		},
 		Same: 2,
 	}}
@@ -26,7 +27,9 @@ func TestDifferenceIsNarrow(t *testing.T) {
 	_, got, _ := strings.Cut(b.String(), "records)\n")
 	want := "supd  configuration  abababababab  → cdcdcdcdcdcd\n" +
 		"db    removed\n" +
-		"web   specification  abababababab  → cdcdcdcdcdcd\n" +
+		"web   command        (below)       → (below)\n" +
+		"      specification  abababababab  → cdcdcdcdcdcd\n" +
+		"web command\n  - web\n  + " + long + "\n" +
 		"2 services are as they were\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

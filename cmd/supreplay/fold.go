@@ -31,19 +31,19 @@ func (f *fold) feed(s *step) {
 	if s.stray {
 		return
 	}
-	r := s.rec.Record
+	r := &s.rec.Record
 	if f.state == nil && r.Seq == 1 {
 		f.state, f.since = projector.New(), 1
 	}
 	if f.state == nil {
-		f.start(s.rec)
+		f.start(&s.rec)
 		return
 	}
-	f.compare(s.rec)
+	f.compare(&s.rec)
 	stale := f.state.Stale()
 	if err := f.state.Apply(s.rec); err != nil {
 		f.state, f.lost, f.why = nil, r.Seq, err
-		f.start(s.rec)
+		f.start(&s.rec)
 		return
 	}
 	switch now := f.state.Stale(); {
@@ -55,7 +55,7 @@ func (f *fold) feed(s *step) {
 }
 
 // start collects a base to start at.
-func (f *fold) start(e event.Encoded) {
+func (f *fold) start(e *event.Encoded) {
 	d, ok := e.Record.Data.(event.StateBaseData)
 	if !ok || d.Part == 1 {
 		f.parts = nil
@@ -63,7 +63,7 @@ func (f *fold) start(e event.Encoded) {
 	if !ok || d.Part != len(f.parts)+1 {
 		return
 	}
-	f.parts = append(f.parts, e)
+	f.parts = append(f.parts, *e)
 	if d.Part < d.Parts {
 		return
 	}
@@ -78,7 +78,7 @@ func (f *fold) start(e event.Encoded) {
 
 // compare holds a base against the fold of the records before it: a base that
 // differs would make replay tell another story from there on (P6).
-func (f *fold) compare(e event.Encoded) {
+func (f *fold) compare(e *event.Encoded) {
 	d, ok := e.Record.Data.(event.StateBaseData)
 	if !ok || f.compared == nil {
 		f.snapshot = nil
@@ -96,8 +96,7 @@ func (f *fold) compare(e event.Encoded) {
 		f.text.Write(d.State)
 	}
 	if d.Part == d.Parts && f.snapshot != nil {
-		state, _ := projector.CutBase(f.text.String())
-		f.compared(e, state == string(f.snapshot))
+		f.compared(*e, projector.IsBase(f.text.String(), f.snapshot))
 		f.snapshot = nil
 	}
 }

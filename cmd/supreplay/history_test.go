@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func read(records []event.Encoded) (findings []*finding, seqs []event.Seq) {
 			StreamSeq: uint64(i + 1), Data: e.Bytes, Offset: int64(i),
 			Subject: event.RecordSubject(testNode, e.Record.Subject, e.Record.Kind),
 		}}
-		s.load(nil)
+		s.load(&reading{})
 		c.record(s)
 	}
 	c.finish()
@@ -123,6 +124,65 @@ func TestBytesThatAreNoRecord(t *testing.T) {
 	findings, _ := read(records)
 	if len(findings) != 1 || findings[0].What != notARecord || findings[0].First != 100 || findings[0].Last != 100 {
 		t.Errorf("findings: %v", findings)
+	}
+}
+
+// at looks at the heads of most records alone. What was altered near a moment
+// shows there as it shows in a reading of everything.
+func TestAtKnowsWhatIsAltered(t *testing.T) {
+	t.Parallel()
+	records := whole(t).records[:70]
+	warned := 0
+	for i := range records {
+		for _, what := range []string{"time", "prev"} {
+			changed := slices.Clone(records)
+			r := changed[i].Record
+			if what == "time" {
+				r.Mono++
+			} else {
+				r.Prev = event.Hash([]byte("else"))
+			}
+			e, err := event.Encode(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed[i] = e
+			src := &source{reader: placed(changed)}
+			var altogether []*finding
+			for st := range src.history(reading{}) {
+				if st.finding != nil && st.finding.What == altered {
+					altogether = append(altogether, st.finding)
+				}
+			}
+			for _, at := range changed[max(0, i-3):min(len(changed), i+4)] {
+				seq := at.Record.Seq
+				v, err := src.at(moment{seq: seq})
+				if err != nil {
+					continue // the fold cannot go on: that is told
+				}
+				want := slices.ContainsFunc(altogether, func(f *finding) bool { return f.First <= seq && seq <= f.Last })
+				if got := len(v.warnings) > 0; got != want {
+					t.Fatalf("%s of record %d altered: at %d warns %v, a whole reading %v", what, r.Seq, seq, v.warnings, altogether)
+				}
+				warned += len(v.warnings)
+			}
+		}
+	}
+	if warned == 0 {
+		t.Error("nothing was ever warned of")
+	}
+}
+
+// placed are records at their places in a stream.
+type placed []event.Encoded
+
+func (p placed) Records(from uint64) iter.Seq2[blocks.Entry, error] {
+	return func(yield func(blocks.Entry, error) bool) {
+		for i, e := range p {
+			if uint64(i+1) >= from && !yield(blocks.Entry{StreamSeq: uint64(i + 1), Data: e.Bytes}, nil) {
+				return
+			}
+		}
 	}
 }
 

@@ -2,7 +2,9 @@
 // state folder that is live, stopped, copied, packed or damaged, without a
 // server of its own and without writing a byte to it.
 //
-// It reads through journal/blocks, which reports what it cannot read instead
+// It reads through journal/blocks, and files of a layout that is not known
+// there through the server of the supd beside it, on a temporary copy.
+// journal/blocks reports what it cannot read instead
 // of leaving it out, checks the chain of hashes over the records (P11), and
 // folds them with the projector that the supervisor itself uses, so that a
 // moment of the past is shown exactly as status showed it then (P6).
@@ -76,6 +78,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // rootCommand makes the command, and what ends whatever it opens.
 func rootCommand() (root *cobra.Command, done func()) {
 	var from string
+	var server bool
 	var opened []*source
 	root = &cobra.Command{
 		Use:   "supreplay",
@@ -96,8 +99,13 @@ It reads what is durable. While supd runs, and after a kill of all of it, the
 newest milliseconds may only be in its run log, which is in memory and not in
 a copy; supctl events shows them.
 
+Where the journal's files are of a layout that it does not know, it has the supd
+beside it, or in PATH, read a temporary copy of them, and says so.
+
 Moments are written as
   512                   the record with this number
+  512:9f86d081…         the same, and it must have this hash (8 digits or more of
+                        it), as dumps, checkpoints and verify name records
   03:12  03:12:40       the last time the clock showed that
   "10m ago"  2h         that long ago
   "2026-11-23 03:12"    local time; set TZ for another machine's
@@ -114,13 +122,14 @@ Moments are written as
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&from, "from", "", "`SOURCE` to read: a state folder, a tar archive of one, a running supd's socket (default: the local supd)")
+	root.PersistentFlags().BoolVar(&server, "through-server", false, "read a temporary copy of the files through supd's server, not the files themselves")
 	open := func(cmd *cobra.Command) (*source, error) {
 		src, err := openSource(from, cmd.ErrOrStderr())
-		if err == nil {
-			opened = append(opened, src)
-			src.closeOnSignal()
+		if err != nil {
+			return nil, err
 		}
-		return src, err
+		opened = append(opened, src)
+		return src, src.throughServer(server, cmd.ErrOrStderr())
 	}
 	root.AddCommand(
 		timelineCommand(open, time.Now), whyCommand(open, time.Now), atCommand(open, time.Now), diffCommand(open, time.Now),

@@ -49,7 +49,7 @@ func didYouMean(name string, names []string) string {
 // whole journal, for a question that went wrong.
 func (s *source) services() []string {
 	names := map[string]bool{}
-	for st := range s.history(reading{full: headsOnly}) {
+	for st := range s.history(heads) {
 		if st.finding == nil && !st.stray {
 			if subject := st.rec.Record.Subject; subject != "" && !names[subject] {
 				names[strings.Clone(subject)] = true // it is part of a whole block

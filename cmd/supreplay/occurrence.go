@@ -72,11 +72,12 @@ func (o *occurrence) String() string {
 	return which + " " + o.what + " of " + o.service
 }
 
-// resolve finds the record of an occurrence; other moments stay as they are.
+// resolve finds the record of an occurrence, and holds a record's hash against
+// the journal; other moments stay as they are.
 func (s *source) resolve(m moment) (moment, error) {
 	o := m.what
 	if o == nil {
-		return m, nil
+		return m, s.held(m)
 	}
 	h := happenings[o.what]
 	count, first, last := 0, event.Seq(0), event.Seq(0)
@@ -84,11 +85,12 @@ func (s *source) resolve(m moment) (moment, error) {
 		if err != nil {
 			continue // what is wrong with the journal shows when the moment is looked at
 		}
-		head, ok := event.ScanHead(e.Data)
+		var head event.Record
+		_, ok := event.Scan(e.Data, &head)
 		if first == 0 {
 			first = head.Seq
 		}
-		if ok && (head.Subject != o.service || head.Type != h.kind.Type()) {
+		if ok && (head.Subject != o.service || head.Kind != h.kind) {
 			continue
 		}
 		rec, err := event.Decode(e.Data)

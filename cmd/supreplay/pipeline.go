@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"iter"
 	"runtime"
@@ -16,22 +17,26 @@ import (
 // the caller gets everything in the order of the journal. What is under way is
 // bounded, whatever the journal's length.
 const (
-	batchSize = 256
-	batches   = 8
+	batchSize = 512
+	batches   = 12
 )
 
-// depth says how much of a record a reader needs beyond its head; it runs on
-// several goroutines at once.
-type depth func(h event.Head) bool
+// depth says of a record without its data whether a reader needs that too; it
+// runs on several goroutines at once.
+type depth func(*event.Record) bool
 
 // headsOnly decodes what the chain itself and the search for a base need.
-func headsOnly(event.Head) bool { return false }
+func headsOnly(*event.Record) bool { return false }
 
-// load finds out about a record what takes time. A record whose head is enough
-// has no Data, and its texts are part of the block that it was read from.
-func (s *step) load(full depth) {
-	if full == nil || !s.scan(full) {
-		s.rec, s.bad = event.Decode(s.entry.Data)
+// heads is the quickest look at all records: without data and hashes.
+var heads = reading{full: headsOnly, passing: true, unhashed: true}
+
+// load finds out about a record what takes time. A record of which less than all
+// is asked for has no Data, and its texts are part of the block that it was read
+// from; so are those of every record that is only passing. The others own theirs.
+func (s *step) load(how *reading) {
+	if !s.scan(how) {
+		s.rec, s.bad = event.Decode(bytes.Clone(s.entry.Data))
 		if errors.Is(s.bad, event.ErrUnknownKind) {
 			s.unknown, s.bad = s.bad, nil
 		}
@@ -39,21 +44,27 @@ func (s *step) load(full depth) {
 	s.checkSubject()
 }
 
-// scan takes the head of a record if that is all that is asked for.
-func (s *step) scan(full depth) bool {
-	data := s.entry.Data
-	h, ok := event.ScanHead(data)
+// scan reads a record in the usual form; false if it has another one.
+func (s *step) scan(how *reading) bool {
+	e, r := &s.rec, &s.rec.Record
+	if e.Bytes = s.entry.Data; how.full == nil && !how.passing {
+		e.Bytes = bytes.Clone(e.Bytes)
+	}
+	data, ok := event.Scan(e.Bytes, r)
 	if !ok {
 		return false
 	}
-	kind, known := h.Kind()
-	if !known || kind == event.JournalGap || kind == event.StateBase || full(h) {
-		return false
+	if how.full == nil || r.Kind == event.JournalGap || r.Kind == event.StateBase || how.full(r) {
+		if how.full != nil && !how.passing {
+			return false // it is to own its texts
+		}
+		if r.Data, ok = data.Decode(); !ok {
+			return false
+		}
 	}
-	s.rec = event.Encoded{Bytes: data, Hash: event.Hash(data), Record: event.Record{
-		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
-		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
-	}}
+	if !how.unhashed {
+		e.Hash = event.Hash(e.Bytes)
+	}
 	return true
 }
 
@@ -91,15 +102,18 @@ func isSubject(text, node string, r *event.Record) bool {
 // batch is a piece of the journal on its way through the workers.
 type batch struct {
 	steps []step
-	ready chan struct{} // closed when work is done
+	ready chan struct{} // sent to when work is done
 }
 
-// loaded gives all entries in their order with work done on each.
-func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*step] {
+// loaded gives all entries in their order with work done on each. A step is
+// used again when the caller has asked for the next one, and its block is sent
+// back when the caller has asked for one of another block.
+func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step), back chan<- *blocks.Block) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
 		var (
 			order = make(chan *batch, batches)
 			jobs  = make(chan *batch, batches)
+			used  = make(chan *batch, batches+2) // all that there can be
 			stop  = make(chan struct{})
 			all   sync.WaitGroup
 		)
@@ -113,29 +127,46 @@ func loaded(entries iter.Seq2[blocks.Entry, error], work func(*step)) iter.Seq[*
 							work(s)
 						}
 					}
-					close(b.ready)
+					b.ready <- struct{}{}
 				}
 			})
 		}
 		all.Go(func() {
 			defer close(order)
 			defer close(jobs)
-			deal(entries, order, jobs, stop)
+			deal(entries, order, jobs, used, stop)
 		})
+		var lent *blocks.Block
 		for b := range order {
 			<-b.ready
 			for i := range b.steps {
-				if !yield(&b.steps[i]) {
+				s := &b.steps[i]
+				if s.entry.Block != lent && s.fault == nil {
+					giveBack(back, lent)
+					lent = s.entry.Block
+				}
+				if !yield(s) {
 					return
 				}
 			}
+			used <- b
 		}
+	}
+}
+
+func giveBack(back chan<- *blocks.Block, b *blocks.Block) {
+	if b == nil {
+		return
+	}
+	select {
+	case back <- b:
+	default: // there is room enough
 	}
 }
 
 // deal cuts the entries into batches for the workers and, in their order, for
 // the caller.
-func deal(entries iter.Seq2[blocks.Entry, error], order, jobs chan<- *batch, stop <-chan struct{}) {
+func deal(entries iter.Seq2[blocks.Entry, error], order, jobs chan<- *batch, used <-chan *batch, stop <-chan struct{}) {
 	var b *batch
 	send := func() bool {
 		if b == nil {
@@ -154,12 +185,25 @@ func deal(entries iter.Seq2[blocks.Entry, error], order, jobs chan<- *batch, sto
 	}
 	for e, err := range entries {
 		if b == nil {
-			b = &batch{steps: make([]step, 0, batchSize), ready: make(chan struct{})}
+			select {
+			case b = <-used:
+				b.steps = b.steps[:0]
+			default:
+				b = &batch{steps: make([]step, 0, batchSize), ready: make(chan struct{}, 1)}
+			}
 		}
-		b.steps = append(b.steps, step{entry: e, fault: err})
+		b.add(e, err)
 		if len(b.steps) == batchSize && !send() {
 			return
 		}
 	}
 	send()
+}
+
+// add puts an entry into the next step, whose line keeps its room.
+func (b *batch) add(e blocks.Entry, err error) {
+	n := len(b.steps)
+	b.steps = b.steps[:n+1]
+	s := &b.steps[n]
+	*s = step{entry: e, fault: err, line: s.line[:0]}
 }

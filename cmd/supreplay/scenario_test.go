@@ -190,13 +190,17 @@ func tampered(t testing.TB, name string) []event.Encoded {
 	case "wrong-base": // a base that says something else, with the chain made good
 		s.state.Services["web"].Restarts = 99
 		s.base()
-	case "dropped": // supd dropped 241 to 250 and said so
+	case "dropped", "late": // supd dropped 241 to 250 and said so; or said so from 238 on, but three were stored late
 		s.state.Supd.Degraded = true
 		last := event.Hash([]byte("250"))
 		s.records = append(s.records, event.Encoded{Record: event.Record{Seq: 250}, Hash: last})
 		state := s.state
 		s.state = nil
-		s.write(time.Second, "", "supd", event.JournalGapData{First: 241, Last: 250, LastHash: last, Why: "the run log was full"})
+		first := event.Seq(241)
+		if name == "late" {
+			first = 238
+		}
+		s.write(time.Second, "", "supd", event.JournalGapData{First: first, Last: 250, LastHash: last, Why: "the run log was full"})
 		for _, d := range state.Base() {
 			s.write(0, "", "supd", d)
 		}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -35,29 +34,16 @@ type source struct {
 	reader  records
 	running bool                     // a supd is at work on it
 	socket  string                   // where it answers; empty if that is not known
-	remove  string                   // temporary folder
+	temp    []string                 // temporary folders
 	lines   map[string][]output.Line // by service, of a bundle; nil: they are in the folder
 }
 
 // close removes what opening it has made.
 func (s *source) close() {
-	if s.remove != "" {
-		_ = os.RemoveAll(s.remove)
+	for _, dir := range s.temp {
+		removeTemp(dir)
 	}
-}
-
-// closeOnSignal keeps an interrupt from leaving a temporary folder behind.
-func (s *source) closeOnSignal() {
-	if s.remove == "" {
-		return
-	}
-	got := make(chan os.Signal, 1)
-	signal.Notify(got, os.Interrupt, unix.SIGTERM, unix.SIGHUP)
-	go func() {
-		number := <-got
-		s.close()
-		os.Exit(exitcode.Signal + int(number.(unix.Signal)))
-	}()
+	s.temp = nil
 }
 
 // openSource opens what --from names: a state folder, a bundle of one, the

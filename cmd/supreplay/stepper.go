@@ -41,7 +41,7 @@ func newStepper(src *source) (*stepper, error) {
 	var latest time.Time
 	var base mark
 	parts := 0
-	for st := range src.history(reading{full: headsOnly}) {
+	for st := range src.history(heads) {
 		if st.finding != nil || st.stray {
 			continue
 		}
@@ -219,8 +219,8 @@ func (s *stepper) state() (*projector.State, string) {
 		if n := sort.Search(len(s.bases), func(i int) bool { return s.bases[i].seq > seq }); n > 0 {
 			from = s.bases[n-1].stream
 		}
-		if s.fold = s.src.foldTo(from, seq); !s.fold.known() && from != 0 {
-			s.fold = s.src.foldTo(0, seq)
+		if s.fold, _ = s.src.foldTo(from, seq); !s.fold.known() && from != 0 {
+			s.fold, _ = s.src.foldTo(0, seq)
 		}
 	} else if s.fold.state.Seq() < seq {
 		at := s.fold.state.Seq()

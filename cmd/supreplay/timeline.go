@@ -20,8 +20,9 @@ func timelineCommand(open opener, now func() time.Time) *cobra.Command {
 	var q query
 	var since, until string
 	cmd := &cobra.Command{
-		Use:   "timeline",
-		Short: "Tell what happened, one line per record",
+		Use:        "timeline",
+		SuggestFor: []string{"history", "events", "log", "logs", "list"},
+		Short:      "Tell what happened, one line per record",
 		Long: `timeline prints the records of the journal in their order, one line each, with
 a line for each day. Times are local (see TZ), or UTC with --utc.
 
@@ -137,20 +138,21 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 // whether it lies in the time that is asked for.
 type printer struct {
 	query
-	out, err io.Writer
-	year     int // the day of the line before
-	month    time.Month
-	day      int
-	waiting  []*finding
-	last     []line // the last n, and some before them
-	runID    string // instance id of the run that is asked for
-	damaged  bool
-	shown    int // records, not findings
+	out     *bufio.Writer
+	err     io.Writer
+	year    int // the day of the line before
+	month   time.Month
+	day     int
+	waiting []*finding
+	last    []line // the last n, and some before them
+	runID   string // instance id of the run that is asked for
+	damaged bool
+	shown   int // records, not findings
 }
 
 func (p *printer) print(src *source) (damaged bool) {
 	inside := true
-	for s := range src.history(reading{full: p.depth(), work: p.prepare}) {
+	for s := range src.history(reading{full: p.depth(), work: p.prepare, passing: p.n == 0, retell: true}) {
 		if s.finding != nil {
 			if inside {
 				p.waiting = append(p.waiting, s.finding)
@@ -192,35 +194,32 @@ func (q *query) depth() depth {
 // mayMatch tells by the head alone whether a record may be one that is asked
 // for: the others are not decoded. Which services a command names is not in
 // its head.
-func (q *query) mayMatch(h event.Head) bool {
-	kind, known := h.Kind()
-	if !known {
-		return true
-	}
-	if q.actor != "" && q.actor != h.Actor || q.kind != "" && !q.isKind(kind) {
+func (q *query) mayMatch(r *event.Record) bool {
+	if q.actor != "" && q.actor != r.Actor || q.kind != "" && !q.isKind(r.Kind) {
 		return false
 	}
-	return q.service == "" || is(q.service, h.Subject) || kind == event.CommandAccepted || kind == event.CommandEnded
+	return q.service == "" || is(q.service, r.Subject) || r.Kind == event.CommandAccepted || r.Kind == event.CommandEnded
 }
 
 // prepare does what needs no other record; it runs on several goroutines.
 func (q *query) prepare(s *step) {
-	r := s.rec.Record
-	if r.Data == nil || q.since != nil && q.since.before(r) || q.until != nil && q.until.after(r) {
+	r := &s.rec.Record
+	if r.Data == nil || q.since != nil && q.since.before(*r) || q.until != nil && q.until.after(*r) {
 		return
 	}
 	if s.chosen = q.matches(r); s.chosen && !q.json && q.n == 0 {
-		s.text = q.text(r, s.unknown)
+		s.line = q.appendLine(s.line, r, s.unknown)
 	}
 }
 
-// text is the line of a record.
-func (q *query) text(r event.Record, unknown error) string {
-	r.Time = r.Time.In(q.zone)
+// appendLine appends the line of a record.
+func (q *query) appendLine(b []byte, r *event.Record, unknown error) []byte {
+	here := *r
+	here.Time = r.Time.In(q.zone)
 	if unknown != nil {
-		return timeline.Undecoded(r, unknown)
+		return append(b, timeline.Undecoded(here, unknown)...)
 	}
-	return timeline.Line(r)
+	return timeline.AppendLine(b, here)
 }
 
 func (p *printer) findings() {
@@ -230,7 +229,7 @@ func (p *printer) findings() {
 			fmt.Fprintln(p.err, "!! "+f.String())
 			continue
 		}
-		p.line(line{text: "!! " + f.String()})
+		p.line(line{text: []byte("!! " + f.String())})
 	}
 	p.waiting = p.waiting[:0]
 }
@@ -238,14 +237,16 @@ func (p *printer) findings() {
 func (p *printer) record(s *step) {
 	p.shown++
 	switch {
-	case p.json:
-		p.line(line{text: string(s.entry.Data)})
+	case p.n > 0 && p.json:
+		p.line(line{text: slices.Clone(s.entry.Data)})
 	case p.n > 0:
 		// Not the step, which would keep its whole block in memory.
 		r := s.rec.Record
 		p.line(line{at: r.Time, record: &r, unknown: s.unknown})
+	case p.json:
+		p.write(line{text: s.entry.Data})
 	default:
-		p.line(line{at: s.rec.Record.Time, text: s.text})
+		p.write(line{at: s.rec.Record.Time, text: s.line})
 	}
 }
 
@@ -253,7 +254,7 @@ func (p *printer) record(s *step) {
 // if it comes to be shown; and when it was, if it is of a day.
 type line struct {
 	at      time.Time
-	text    string
+	text    []byte
 	record  *event.Record
 	unknown error
 }
@@ -271,7 +272,7 @@ func (p *printer) line(l line) {
 
 func (p *printer) write(l line) {
 	if l.record != nil {
-		l.text = p.text(*l.record, l.unknown)
+		l.text = p.appendLine(nil, l.record, l.unknown)
 	}
 	if !l.at.IsZero() {
 		if year, month, day := l.at.In(p.zone).Date(); year != p.year || month != p.month || day != p.day {
@@ -279,13 +280,13 @@ func (p *printer) write(l line) {
 			fmt.Fprintln(p.out, "=== "+l.at.In(p.zone).Format("Monday 2006-01-02 MST")+" ===")
 		}
 	}
-	_, _ = io.WriteString(p.out, l.text)
-	_, _ = io.WriteString(p.out, "\n")
+	_, _ = p.out.Write(l.text)
+	_ = p.out.WriteByte('\n')
 }
 
 // matches tells whether a record is asked for, but for its instance.
-func (q *query) matches(r event.Record) bool {
-	return (q.service == "" || about(r, q.service)) && (q.actor == "" || q.actor == r.Actor) && (q.kind == "" || q.isKind(r.Kind))
+func (q *query) matches(r *event.Record) bool {
+	return (q.service == "" || about(*r, q.service)) && (q.actor == "" || q.actor == r.Actor) && (q.kind == "" || q.isKind(r.Kind))
 }
 
 func (q *query) isKind(k event.Kind) bool { return is(q.kind, string(k)) || q.kind == k.Group() }
@@ -309,7 +310,7 @@ func about(r event.Record, pattern string) bool {
 // The id of a run is learnt from its instance.starting, which comes first.
 func (p *printer) ofInstance(s *step) bool {
 	if d, ok := s.rec.Record.Data.(event.InstanceStartingData); ok && fmt.Sprint(d.Run) == p.instance {
-		p.runID = d.Instance
+		p.runID = strings.Clone(d.Instance)
 	}
 	id := timeline.InstanceOf(s.rec.Record.Data)
 	if id == "" {

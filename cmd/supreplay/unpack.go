@@ -38,16 +38,16 @@ func openBundle(file string, notes io.Writer) (*source, error) {
 		return nil, &coded{exitcode.Failed, fmt.Errorf("cannot open bundle: %w", err)}
 	}
 	defer f.Close()
-	dir, err := os.MkdirTemp("", "supreplay-")
+	dir, err := makeTemp()
 	if err != nil {
 		return nil, &coded{exitcode.Failed, fmt.Errorf("cannot unpack bundle %s: %w; set TMPDIR to a folder with room", file, err)}
 	}
 	src, err := unpackSource(f, room(f), dir, notes)
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		removeTemp(dir)
 		return nil, &coded{exitcode.Failed, fmt.Errorf("cannot open bundle %s: %w", file, err)}
 	}
-	src.name, src.remove = file, dir
+	src.name, src.temp = file, append(src.temp, dir)
 	return src, nil
 }
 

@@ -16,8 +16,9 @@ import (
 func verifyCommand(open opener) *cobra.Command {
 	var held, trust string
 	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Tell whether the journal is whole and unaltered",
+		Use:        "verify",
+		SuggestFor: []string{"check", "fsck", "validate"},
+		Short:      "Tell whether the journal is whole and unaltered",
 		Long: `verify reads every byte of the journal and checks it: the checksums of the
 block files, that no number is missing, that each record carries the hash of
 the one before it, that the records can be folded, and that each base in the
@@ -112,10 +113,10 @@ func (v *verdict) add(f *finding) {
 
 func (s *source) verify(want *checkpoint) *verdict {
 	v := &verdict{Source: s.name, NodeID: s.nodeID, Result: resultIntact, Checkpoint: want, Findings: []*finding{}}
-	here := &step{}
+	var met place // of what was read last
 	report := func(g grade, what string, first, last event.Seq, format string, args ...any) {
 		v.add(&finding{
-			Grade: g, What: what, File: s.rel(here.entry.File), Offset: here.entry.Offset,
+			Grade: g, What: what, File: s.rel(met.file), Offset: met.offset,
 			First: first, Last: last, Detail: fmt.Sprintf(format, args...),
 		})
 	}
@@ -129,7 +130,8 @@ func (s *source) verify(want *checkpoint) *verdict {
 	live := s.askLive()
 	seen := want.belongs(s, report)
 	end := uint64(0)
-	for here = range s.history(reading{}) {
+	for here := range s.history(reading{}) {
+		met = placeOf(&here.entry)
 		if here.finding != nil {
 			v.add(here.finding)
 			continue
@@ -162,7 +164,7 @@ func (s *source) verify(want *checkpoint) *verdict {
 // fold applies one record and reports what only the fold can see. A chain
 // that is broken was reported by the history already.
 func (v *verdict) fold(f *fold, st *step, report reporter) {
-	r := st.rec.Record
+	r := &st.rec.Record
 	if d, ok := r.Data.(event.StateBaseData); ok && d.Part == d.Parts {
 		v.Bases++
 	}
@@ -179,12 +181,17 @@ func (v *verdict) fold(f *fold, st *step, report reporter) {
 
 func (v *verdict) count(st *step) {
 	v.Records++
-	r := st.rec.Record
+	r := &st.rec.Record
+	here := checkpoint{Seq: r.Seq, Hash: st.rec.Hash}
 	if v.First == nil {
-		v.First, v.From = &checkpoint{Seq: r.Seq, Hash: st.rec.Hash}, &r.Time
+		first, from := here, r.Time
+		v.First, v.From = &first, &from
 	}
 	if !st.stray {
-		v.Last, v.To = &checkpoint{Seq: r.Seq, Hash: st.rec.Hash}, &r.Time
+		if v.Last == nil {
+			v.Last, v.To = &checkpoint{}, &time.Time{}
+		}
+		*v.Last, *v.To = here, r.Time
 	}
 }
 

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,12 +29,12 @@ func (k *keeper) adopt(m *wire.Adopt) {
 	s := newSlot(m.Service, m.Instance, wire.StateOpen)
 	s.PID, s.StartTime, s.Cgroup, s.Execed = m.PID, m.StartTime, m.Cgroup, true
 	s.merged, s.data = m.MergeStderr, m.Settings
-	fd, outcome := holdProcess(m.PID, m.StartTime)
-	s.pidfd, s.Adoption = fd, outcome
+	k.holdMeant(s)
 	k.add(s)
-	if outcome != wire.AdoptionOK {
+	if s.Adoption != wire.AdoptionOK {
 		s.State, s.once = wire.StateGone, true
 		if s.Cgroup != "" {
+			s.OOM = s.Exit.Known && s.cgroup(0).oom()
 			s.Leftovers = s.cgroup(0).populated()
 			if !s.Leftovers && instanceCgroup(s.Cgroup, s.Instance) {
 				s.cgroup(0).remove()
@@ -46,9 +47,27 @@ func (k *keeper) adopt(m *wire.Adopt) {
 	if m.Capture {
 		k.adoptOutput(s, m.MergeStderr)
 	}
+	k.pinSlot(s)
 	k.watchForeign(s)
 	k.attach(s)
 	k.changed(s)
+}
+
+// holdMeant opens the pidfd of the process that the slot means, or finds out how
+// it ended. Its pin is itself, whoever has its number now.
+func (k *keeper) holdMeant(s *slot) {
+	k.pins.claim(s.Instance)
+	fd := k.pins.of(s.Instance)
+	switch {
+	case fd < 0:
+		s.pidfd, s.Adoption = holdProcess(s.PID, s.StartTime)
+	case pidfdExited(fd):
+		s.Adoption = wire.AdoptionGone
+		s.Exit.Status, s.Exit.Known = deathStatus(fd, s.PID, s.StartTime)
+		unix.Close(fd)
+	default:
+		s.pidfd, s.Adoption = fd, wire.AdoptionOK
+	}
 }
 
 // holdProcess opens a pidfd and only then looks whether it is the process meant:
@@ -76,15 +95,30 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 	if !s.live() || s.gone {
 		return
 	}
+	main := s.mains
+	status := func() (syscall.WaitStatus, bool) {
+		if k.info.Features&wire.FeaturePidfdExit == 0 {
+			return 0, false // what older kernels have in stat is not the group's
+		}
+		return deathStatus(s.pidfd, s.PID, s.StartTime)
+	}
 	finish := func() {
-		if !s.live() || s.gone || s.ExitedAt != 0 {
+		if !s.live() || s.gone || s.ExitedAt != 0 || s.mains != main {
 			return
 		}
-		ws, known := pidfdStatus(s.pidfd)
+		ws, known := status()
 		known = known && !(s.doubt && ws == 0)
 		k.exited(s, wire.Exit{Known: known, Status: ws})
 	}
-	if _, known := pidfdStatus(s.pidfd); known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 {
+	if s.mains > 0 { // it may be our child by now: the reaper, if any, knows more
+		atOnce := finish
+		finish = func() {
+			k.children.posted()
+			k.poller.post(atOnce)
+		}
+	}
+	_, known := status()
+	if known || events&unix.EPOLLHUP != 0 || k.info.Features&wire.FeaturePidfdExit == 0 && s.mains == 0 {
 		k.unwatchAdopted(s)
 		finish()
 		return
@@ -92,8 +126,10 @@ func (k *keeper) adoptedExited(s *slot, events uint32) {
 	// From now on only the hang-up that follows the reaping wakes us.
 	k.poller.change(s.pidfd, 0)
 	k.after(reapWait, func() {
-		k.unwatchAdopted(s)
-		finish()
+		if s.mains == main {
+			k.unwatchAdopted(s)
+			finish()
+		}
 	})
 }
 

@@ -215,6 +215,11 @@ func (c *Client) Adopt(a Adopt) error {
 	})
 }
 
+// Follow asks to take another process of an instance's tree for its main one.
+// Followed answers if that changes anything, else Unchanged; Slot.Named and
+// Slot.Refused tell what came of it.
+func (c *Client) Follow(f Follow) error { return c.conn.Send(&f) }
+
 // Settings gives the logger new output settings of a service.
 func (c *Client) Settings(service string, data []byte) error {
 	c.held.settings(service, data)

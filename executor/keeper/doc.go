@@ -12,7 +12,7 @@
 // for it (P5). Client turns changes of slots back into events, in this order for
 // each instance:
 //
-//	Parked < (Execed | ExecFailed) < Exited
+//	Parked < (Execed | ExecFailed) < Followed … < Exited
 //	ParkFailed, or Dropped, alone
 //
 // # One owner
@@ -42,6 +42,40 @@
 // Proof of death is waitid for children and the pidfd for adopted processes,
 // never what /proc says (R4). Reaping a pid and signalling a process group share
 // a lock, so a group is only ever signalled while its number is pinned.
+//
+// How a process ended is kept by the kernel as long as anybody holds its pidfd:
+// engines hold copies, and pins hold one beyond the death of all of us, by a mount
+// in a namespace of its own. A service is pinned some milliseconds after its exec,
+// by a thread that nothing waits for, and unpinned when its end is on record.
+//
+// # Another main process
+//
+// A service may say that another process of its tree is its main one from now on
+// (MAINPID of sd_notify): a web server that has executed its next version, a
+// program that went into the background. It stays the same instance and the same
+// run. The engine knows who said it and asks by Follow; the keeper alone judges
+// the process named: it lives, it is in the instance's cgroup (without one: it
+// descends from the main process, is in its session or bears its tag), it is the
+// user's who named it unless that is root, and it is neither ours nor another
+// main process. Who names it must be root, the service's user or the main
+// process's. Everything is read between the opening of a pidfd and a look whether
+// it still lives, so that a number given anew is never followed (R4).
+//
+// Then the slot has another pid, start time and pidfd; signals to the main process,
+// and its group, mean that one. The old main process is one of the tree: its end
+// is nobody's exit, whatever the reaper may have posted before. The end of the new
+// one is told by its pidfd; where it became our child, as orphans do, the reaper
+// knows its status, else the kernel (Linux 6.15), else it is unknown.
+//
+// A program that goes into the background names its child and ends at once, so
+// the end may be seen before the word is heard. An engine therefore hears all that
+// lies in the notify socket before it decides on an exit that left others; until it
+// has decided, Follow makes the slot live again. Whoever says it later is too late:
+// the instance has ended, and what it left is ended with it. The word leaves the
+// notify socket when instance.adopted is kept, so an engine that dies meanwhile
+// leaves it to the next one; a keeper that dies after it has switched leaves the new
+// pidfd with the engine, and the record has pid and start time for those who start
+// when all of supd is dead.
 //
 // # Lock order
 //

@@ -72,6 +72,9 @@ type estateSlot struct {
 	// Doubt: nobody can say whether the gate was opened before its keeper died. A
 	// stub that saw the end of its gate exits with 0, so this code proves nothing.
 	Doubt bool `json:"doubt,omitempty"`
+	// Mains and First are of a slot that has had another main process (Follow).
+	Mains int    `json:"mains,omitempty"`
+	First leader `json:"first,omitzero"`
 }
 
 // NewEstate returns one that holds nothing.

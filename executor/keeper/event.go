@@ -20,6 +20,8 @@ type (
 	Scope = wire.Scope
 	// Task is a hook or a probe, or none of them.
 	Task = wire.Task
+	// Follow names another main process of an instance.
+	Follow = wire.Follow
 	// Stream is stdout or stderr.
 	Stream = wire.Stream
 )
@@ -49,6 +51,10 @@ type Execed struct{ Slot Slot }
 // ExecFailed tells that the gate was opened and the program could not be exec'd;
 // Exited follows.
 type ExecFailed struct{ Slot Slot }
+
+// Followed tells that another process is the instance's main one from now on
+// (Follow): an Exited that came before it was not the instance's end.
+type Followed struct{ Slot Slot }
 
 // Exited tells that the main process is dead, by proof. Without an Execed before
 // it, the stub died first and nothing of the user's ran.
@@ -113,6 +119,7 @@ func (ParkFailed) event()    {}
 func (Execed) event()        {}
 func (ExecFailed) event()    {}
 func (Exited) event()        {}
+func (Followed) event()      {}
 func (Dropped) event()       {}
 func (Ready) event()         {}
 func (Ran) event()           {}
@@ -149,7 +156,9 @@ func changes(old, now Slot) []Event {
 	add(now.Execed && !old.Execed && now.Adoption == 0, Execed{now})
 	add(now.Failure.Step == wire.StepExec && old.Failure.Step == 0, ExecFailed{now})
 	add(now.Ready && !old.Ready, Ready{now})
-	add(now.State == wire.StateExited && old.State != now.State, Exited{now})
+	other := old.PID != 0 && (now.PID != old.PID || now.StartTime != old.StartTime)
+	add(other, Followed{now})
+	add(now.State == wire.StateExited && (old.State != now.State || other), Exited{now})
 	add(now.TreeEmpty && !old.TreeEmpty, TreeEmpty{now})
 	add(now.StdoutDrained && !old.StdoutDrained, Drained{now, wire.Stdout})
 	add(now.StderrDrained && !old.StderrDrained, Drained{now, wire.Stderr})

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 			Boot: boot, RuntimeDir: dir, SocketPath: filepath.Join(dir, "supd.sock"), Version: "test",
 			CgroupName: os.Getenv(envName), CgroupRoot: os.Getenv(envRoot),
 			Log:          slog.New(slog.NewTextHandler(os.Stderr, nil)),
-			restartLimit: 10 * time.Millisecond,
+			restartLimit: 10 * time.Millisecond, haltEvery: 100 * time.Millisecond,
 		}))
 	}
 	goleak.VerifyTestMain(m)
@@ -183,6 +183,7 @@ func (s *stage) end() {
 		s.t.Logf("keeper's log:\n%s", s.words())
 	}
 	s.stderr.Close()
+	_ = unix.Unmount(filepath.Join(s.dir, pinsFolder), unix.MNT_DETACH)
 	os.RemoveAll(s.dir)
 }
 

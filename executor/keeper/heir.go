@@ -42,11 +42,15 @@ func (k *keeper) inherit(l *estateSlot) {
 	s.pipes[0].fd, s.pipes[1].fd = l.Stdout, l.Stderr
 	s.ready, s.limits = l.Ready, l.Limits
 	s.executing, s.dropping, s.doubt = l.Executing, l.Dropping, l.Doubt
+	s.mains, s.first = l.Mains, l.First
 	for _, op := range l.Ops {
 		s.ops = append(s.ops, &operation{Operation: op})
 	}
 	k.add(s)
 	s.foreign = s.live() && !l.Child
+	if s.foreign {
+		s.held()
+	}
 	if l.Child && s.live() && s.ExitedAt == 0 {
 		k.children.add(&child{pid: s.PID, dead: k.deathOf(s)})
 	}
@@ -62,6 +66,8 @@ func (k *keeper) resume() {
 		if s.Task != wire.TaskNone {
 			k.taskWatched(s)
 		}
+		k.pins.claim(s.Instance)
+		k.pinSlot(s)
 		k.readyListen(s, s.ready)
 		if s.status >= 0 {
 			if err := k.poller.watch(s.status, unix.EPOLLIN, func(uint32) { k.statusReady(s) }); err != nil {
@@ -96,6 +102,9 @@ func (k *keeper) resumeForeign(s *slot) {
 		s.Execed = true
 		fallthrough
 	default:
+		if k.came == wire.CameUpgraded {
+			break // nobody has lost it: it was named by its service (Follow)
+		}
 		s.Adoption = wire.AdoptionOK
 		if s.OpenedAt == 0 {
 			s.OpenedAt = bootTime()
@@ -106,6 +115,7 @@ func (k *keeper) resumeForeign(s *slot) {
 
 func (k *keeper) watchForeign(s *slot) {
 	s.foreign = true
+	k.children.adopt(s.PID, s.pidfd, k.deathOf(s))
 	err := k.poller.watch(s.pidfd, unix.EPOLLIN, func(events uint32) { k.adoptedExited(s, events) })
 	if err != nil {
 		k.log.Error("an adopted process cannot be watched", "service", s.Service, "instance", s.Instance, "error", err)

@@ -31,6 +31,7 @@ type helper struct {
 	starts uint64
 	death  wire.Death
 	deaths []time.Time // within deathWindow
+	halted bool        // stopped by a signal, at the last look
 }
 
 const (
@@ -65,6 +66,7 @@ func (k *keeper) helpersInit() {
 		pass:    func() []int { return []int{k.args} },
 		started: k.loggerStarted, ended: k.loggerEnded,
 	}
+	k.watchHalted()
 }
 
 // helperStart starts one, now.
@@ -130,6 +132,7 @@ func (k *keeper) helperForked(h *helper, p process, socket int) {
 	closeAll(&p.gate)
 	h.pid, h.pidfd, h.socket, h.wanted = p.pid, p.pidfd, socket, unix.EPOLLIN
 	h.starts++
+	h.halted = false
 	status := p.status
 	err := k.poller.watch(status, unix.EPOLLIN, func(uint32) { k.helperSpoke(h, &status) })
 	if err == nil {

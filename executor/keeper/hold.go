@@ -3,6 +3,8 @@ package keeper
 import (
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"supd/executor/keeper/wire"
 )
 
@@ -20,6 +22,7 @@ type holdings struct {
 type holding struct {
 	slot   wire.Slot
 	fds    [3]int // pidfd, stdout, stderr; -1 if not held
+	main   uint64 // identity of the process of the last pidfd; 0: not known
 	opened bool   // the keeper was asked to open the gate
 	merged bool
 	data   []byte
@@ -48,10 +51,34 @@ func (h *holdings) take(m *wire.Hold, fds []int) {
 		at := &x.fds[i]
 		closeAll(at)
 		*at, fds = fds[0], fds[1:]
+		if i == 0 {
+			x.main = identity(*at)
+		}
 		if h.gone {
 			closeAll(at)
 		}
 	}
+}
+
+// identity names the process of a pidfd, dead or alive, among all of this boot;
+// 0 where the kernel gives it no number of its own (before Linux 6.9).
+func identity(pidfd int) uint64 {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Fstatfs(pidfd, &fs) != nil || fs.Type != unix.PID_FS_MAGIC || unix.Fstat(pidfd, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// IsMain tells whether a pidfd is of the main process that the instance has now,
+// or had when it ended: of one that has ended and was reaped nothing else tells
+// who it was.
+func (c *Client) IsMain(instance string, pidfd int) bool {
+	c.held.mu.Lock()
+	defer c.held.mu.Unlock()
+	x := c.held.byInstance[instance]
+	return x != nil && x.main != 0 && x.main == identity(pidfd)
 }
 
 // opening notes that the gate may be open from now on.

@@ -55,6 +55,7 @@ type Config struct {
 	Log      *slog.Logger // nil is slog.Default()
 
 	restartLimit time.Duration // upper bound of the restart delay; zero is a second
+	haltEvery    time.Duration // how often it is looked who is halted; zero is haltLook
 }
 
 // Bounds of what the keeper holds (P9).
@@ -65,6 +66,7 @@ const (
 	maxLoggerEvents = 256
 	maxHostSignals  = 16
 	prewarmThreads  = 30
+	prewarmAfter    = 100 * time.Millisecond // the engine, whom services wait for, starts first
 	treeWorkers     = 4
 	spawners        = 2               // more at a time only make each slower
 	finishLimit     = 5 * time.Second // unless Config says otherwise
@@ -96,6 +98,7 @@ type keeper struct {
 	feed     feed
 	scanner  scanner
 	tasks    map[string][]*slot // hooks and probes, by the instance they run for
+	pins     *pins              // nil where they cannot be
 	granted  []uint32           // users who may write to the notify socket, sorted
 	listener int
 	heirs    int // listening socket of those who take over
@@ -158,7 +161,6 @@ func (k *keeper) start() error {
 	k.scratch, k.packet = make([]byte, wire.MaxPacket+1), make([]byte, 0, wire.MaxPacket)
 	k.info.Features |= urgent()
 	k.oom = protect()
-	Prewarm(prewarmThreads)
 	k.umask = unix.Umask(0o077)
 	if estate.Keeper != nil {
 		k.umask = estate.Keeper.Umask // that of the person who started the first one
@@ -179,6 +181,7 @@ func (k *keeper) start() error {
 	if err := k.descriptors(estate); err != nil {
 		return err
 	}
+	pinned, pinsReady := startPins(k.cfg.RuntimeDir, k.log)
 	k.helpersInit()
 	k.takeOver(estate)
 	go k.children.reap()
@@ -186,6 +189,7 @@ func (k *keeper) start() error {
 		return err
 	}
 	k.introduce(estate)
+	k.pinsStarted(pinned, <-pinsReady)
 	folder := k.info.Cgroup
 	if k.parks, err = newCrew(spawners, func() { urgentStubs(folder) }); err != nil {
 		return err
@@ -194,6 +198,7 @@ func (k *keeper) start() error {
 	k.hostSignalsStart()
 	k.helperStart(&k.engine)
 	k.helperStart(&k.logger)
+	k.after(prewarmAfter, func() { go Prewarm(prewarmThreads) })
 	if k.cfg.Born {
 		return k.poller.watch(k.heirs, unix.EPOLLIN, func(uint32) { k.heirsReady() })
 	}
@@ -403,6 +408,7 @@ func (k *keeper) hostSignal(sig int) {
 
 // stop gives back what outlives the process.
 func (k *keeper) stop() {
+	k.pinsEnd()
 	if k.listener >= 0 {
 		closeAll(&k.listener)
 		_ = os.Remove(k.cfg.SocketPath)

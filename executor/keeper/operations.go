@@ -104,6 +104,9 @@ const pidfdProcessGroup = 1 << 2
 func (k *keeper) signalGroup(s *slot, sig syscall.Signal) (error, bool) {
 	if s.pidfd >= 0 {
 		err := unix.PidfdSendSignal(s.pidfd, sig, nil, pidfdProcessGroup)
+		if err == unix.ESRCH && s.mains > 0 && !pidfdExited(s.pidfd) {
+			return nil, false // it leads no group of its own
+		}
 		if err != unix.EINVAL {
 			return err, true
 		}
@@ -190,12 +193,14 @@ func (k *keeper) sweep(m *wire.Sweep) {
 		k.job(k.trees, func() {
 			method, rep, survived := sweep(g, r, main, k.children)
 			closeAll(&main)
+			var left []wire.Process
 			if survived > 0 {
+				left = survivors(g, r, k.children)
 				log.Error("processes of an ended instance survive KILL; the service is not started again before they end",
-					"processes", survivors(g, r, k.children))
+					"processes", described(left))
 			}
 			k.poller.post(func() {
-				op.Method, op.Survived = method, survived
+				op.Method, op.Survived, op.Left = method, survived, left
 				rep.into(&op.Operation)
 				k.finish(s, op, began)
 				if s.Leftovers && s.Cgroup != "" {
@@ -208,20 +213,29 @@ func (k *keeper) sweep(m *wire.Sweep) {
 	k.finish(s, op, began)
 }
 
-// survivors names what is left of a tree, for people: pids, states and commands.
-func survivors(g cgroup, r root, own *children) (out []string) {
+// survivors names what is left of a tree.
+func survivors(g cgroup, r root, own *children) (out []wire.Process) {
 	pids := g.pids()
 	if g.path == "" {
 		s := takeSnapshot()
 		pids = s.tree(r, s.tags(), own)
 	}
 	for _, pid := range pids[:min(len(pids), wire.MaxPIDs)] {
+		out = append(out, named(pid))
+	}
+	return out
+}
+
+// described says of processes for people: pids, commands, states and users.
+func described(processes []wire.Process) (out []string) {
+	for _, p := range processes {
 		state := ""
-		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID)); err == nil {
 			_, state, _ = strings.Cut(string(b), "State:\t")
 			state, _, _ = strings.Cut(state, "\n")
 		}
-		out = append(out, fmt.Sprintf("%d %s (%s)", pid, named(pid).Comm, state))
+		user, _ := userOf(p.PID)
+		out = append(out, fmt.Sprintf("%d %s (%s, uid %d)", p.PID, p.Comm, state, user))
 	}
 	return out
 }

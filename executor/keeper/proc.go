@@ -18,6 +18,7 @@ type stat struct {
 	pid, ppid, group, session int
 	zombie                    bool
 	start                     uint64 // clock ticks since boot
+	exit                      int    // wait status of a zombie, where it may be seen
 	comm                      string
 }
 
@@ -35,12 +36,15 @@ func parseStat(b []byte) (stat, error) {
 		return stat{}, errStat
 	}
 	s := stat{comm: string(b[open+1 : end]), zombie: string(f[0]) == "Z"}
-	var err [5]error
+	var err [6]error
 	s.pid, err[0] = strconv.Atoi(string(bytes.TrimSpace(b[:open])))
 	s.ppid, err[1] = strconv.Atoi(string(f[1]))
 	s.group, err[2] = strconv.Atoi(string(f[2]))
 	s.session, err[3] = strconv.Atoi(string(f[3]))
 	s.start, err[4] = strconv.ParseUint(string(f[19]), 10, 64)
+	if len(f) > 49 {
+		s.exit, err[5] = strconv.Atoi(string(f[49]))
+	}
 	if errors.Join(err[:]...) != nil {
 		return stat{}, errStat
 	}
@@ -103,6 +107,21 @@ func pidfdStatus(fd int) (syscall.WaitStatus, bool) {
 		return 0, false
 	}
 	return syscall.WaitStatus(info.Exit_code), true
+}
+
+// deathStatus returns the wait status of a process that was no child of ours, of
+// which pidfdExited says that it is dead. Until it is reaped its status is in its
+// stat. Who may not look reads 0 there, and may not look at its exe either.
+func deathStatus(fd, pid int, start uint64) (syscall.WaitStatus, bool) {
+	if ws, known := pidfdStatus(fd); known {
+		return ws, true
+	}
+	if _, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe"); errors.Is(err, os.ErrNotExist) {
+		if st, err := readStat(pid); err == nil && st.zombie && st.start == start {
+			return syscall.WaitStatus(st.exit), true
+		}
+	}
+	return pidfdStatus(fd) // perhaps it was reaped meanwhile
 }
 
 // Prewarm makes the runtime create threads until there are n, which it never

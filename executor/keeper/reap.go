@@ -24,6 +24,9 @@ type children struct {
 	mu    sync.Mutex
 	born  *sync.Cond     // a child was added
 	byPID map[int]*child // guarded by mu
+	// adopted are main processes that were not forked by us, and may become our
+	// children: what a service names as its main process (Follow) often does.
+	adopted map[int]adopted // guarded by mu
 }
 
 // child is one of them. Its pid cannot be reused while it is in byPID.
@@ -32,8 +35,14 @@ type child struct {
 	dead func(syscall.WaitStatus, *syscall.Rusage) // called once, by the reaper
 }
 
+// adopted is one of them. Its pidfd is the slot's: release comes before its close.
+type adopted struct {
+	pidfd int
+	dead  func(syscall.WaitStatus, *syscall.Rusage)
+}
+
 func newChildren() *children {
-	c := &children{byPID: map[int]*child{}}
+	c := &children{byPID: map[int]*child{}, adopted: map[int]adopted{}}
 	c.born = sync.NewCond(&c.mu)
 	return c
 }
@@ -44,6 +53,55 @@ func (c *children) add(k *child) {
 	c.byPID[k.pid] = k
 	c.born.Signal()
 	c.mu.Unlock()
+}
+
+// disown has a child reaped like an orphan from now on, if it is still that process.
+func (c *children) disown(l leader) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st, err := readStat(l.PID); c.byPID[l.PID] != nil && err == nil && st.start == l.Start {
+		delete(c.byPID, l.PID)
+	}
+}
+
+// adopt has dead called if the process of a pidfd becomes a child and is reaped.
+func (c *children) adopt(pid, pidfd int, dead func(syscall.WaitStatus, *syscall.Rusage)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.adopted[pid] = adopted{pidfd, dead}
+}
+
+// release ends what adopt began.
+func (c *children) release(pid, pidfd int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a, ok := c.adopted[pid]; ok && a.pidfd == pidfd {
+		delete(c.adopted, pid)
+	}
+}
+
+// claim finds who wants to know of the death of a zombie that is a child of ours.
+// The caller holds mu.
+func (c *children) claim(pid int) func(syscall.WaitStatus, *syscall.Rusage) {
+	if k := c.byPID[pid]; k != nil {
+		return k.dead
+	}
+	a, ok := c.adopted[pid]
+	if !ok {
+		return nil
+	}
+	// The number may be another process's by now: its own parent may have reaped it.
+	var info unix.Siginfo
+	if unix.Waitid(unix.P_PIDFD, a.pidfd, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil) != nil || pidOf(&info) != pid {
+		return nil
+	}
+	return a.dead
+}
+
+// posted waits until the last death that was reaped is posted.
+func (c *children) posted() {
+	c.reaping.Lock()
+	defer c.reaping.Unlock()
 }
 
 func (c *children) has(pid int) bool {
@@ -92,10 +150,12 @@ func peek() (int, error) {
 		if err == unix.EINTR {
 			continue
 		}
-		// si_pid: in the 64-bit siginfo_t of waitid it follows three words and padding.
-		return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), 16))), err
+		return pidOf(&info), err
 	}
 }
+
+// pidOf is si_pid: in the 64-bit siginfo_t of waitid it follows three words and padding.
+func pidOf(info *unix.Siginfo) int { return int(*(*int32)(unsafe.Add(unsafe.Pointer(info), 16))) }
 
 func (c *children) collect(pid int) {
 	c.reaping.Lock()
@@ -107,13 +167,14 @@ func (c *children) collect(pid int) {
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
 	c.mu.Lock()
+	dead := c.claim(pid)
 	got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, &usage)
-	k := c.byPID[pid]
 	if got == pid {
 		delete(c.byPID, pid)
+		delete(c.adopted, pid)
 	}
 	c.mu.Unlock()
-	if err == nil && got == pid && k != nil {
-		k.dead(status, &usage)
+	if err == nil && got == pid && dead != nil {
+		dead(status, &usage)
 	}
 }

@@ -63,8 +63,14 @@ func (s *snapshot) extend(seen map[int]bool) bool {
 // root identifies a tree without a cgroup.
 type root struct {
 	instance string
-	pid      int    // of the main process, or 0 if not known
-	start    uint64 // of the main process
+	leader          // the main process; 0 if not known
+	first    leader // the one that was parked, if it is another
+}
+
+// leader is a main process, which leads the session that it was parked in.
+type leader struct {
+	PID   int    `json:"pid,omitempty"`
+	Start uint64 `json:"start,omitempty"`
 }
 
 // tree lists the processes of r that live, the main process not among them: the
@@ -72,28 +78,33 @@ type root struct {
 // descendants. The keeper and its own children do not count, whatever they show.
 func (s snapshot) tree(r root, tags map[string][]int, own *children) []int {
 	var queue []int
-	seen := map[int]bool{os.Getpid(): true, 1: true, r.pid: true}
+	seen := map[int]bool{os.Getpid(): true, 1: true, r.PID: true}
 	add := func(pid int) {
 		if !seen[pid] && !own.has(pid) {
 			seen[pid] = true
 			queue = append(queue, pid)
 		}
 	}
-	// A number is not given to a new process while a group or session bears it. So
-	// if another process has the main one's pid, nothing is left of its session.
-	main, present := s.procs[r.pid]
-	sessionValid := r.pid > 0 && (!present || main.start == r.start)
 	for _, pid := range tags[r.instance] {
 		add(pid)
 	}
-	if present && sessionValid {
-		for _, pid := range s.children[r.pid] {
-			add(pid)
+	for _, l := range []leader{r.leader, r.first} {
+		// A number is not given to a new process while a group or session bears it. So
+		// if another process has the leader's pid, nothing is left of its session.
+		main, present := s.procs[l.PID]
+		if l.PID <= 0 || present && main.start != l.Start {
+			continue
 		}
-	}
-	for pid, st := range s.procs {
-		if sessionValid && st.start >= r.start && (st.session == r.pid || st.group == r.pid) {
-			add(pid)
+		if present {
+			add(l.PID) // the first one, if it lives
+			for _, pid := range s.children[l.PID] {
+				add(pid)
+			}
+		}
+		for pid, st := range s.procs {
+			if st.start >= l.Start && (st.session == l.PID || st.group == l.PID) {
+				add(pid)
+			}
 		}
 	}
 	for i := 0; i < len(queue); i++ {

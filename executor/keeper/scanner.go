@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,13 @@ type scanner struct {
 	leftovers []*slot // dead, and others lived when last seen
 	running   bool
 	armed     bool // a timer will call scan
+}
+
+// forget has no more looked for what an instance left: it lives again (Follow).
+func (sc *scanner) forget(s *slot) {
+	is := func(x *slot) bool { return x == s }
+	sc.exits = slices.DeleteFunc(sc.exits, is)
+	sc.leftovers = slices.DeleteFunc(sc.leftovers, is)
 }
 
 // scanLater has a search made after the interval.
@@ -63,7 +71,9 @@ func (k *keeper) scanned(exits, leftovers []*slot, found []bool) {
 	sc := &k.scanner
 	sc.running = false
 	for i, s := range exits {
-		k.exitedTree(s, found[i])
+		if s.ExitedAt != 0 && s.State != wire.StateExited { // else it has another main process (Follow)
+			k.exitedTree(s, found[i])
+		}
 	}
 	for i, s := range leftovers {
 		switch {

@@ -30,7 +30,9 @@ type slot struct {
 	given     [3]bool // the present engine holds pidfd, stdout, stderr
 	executing bool    // the stub said it was about to execute
 	dropping  bool    // Drop was asked for
-	foreign   bool    // no child of ours: its pidfd tells of its death
+	foreign   bool    // not forked by us: its pidfd tells of its death
+	mains     int     // main processes it has had before this one
+	first     leader  // the first of them, if it has had others
 	doubt     bool    // see estateSlot
 	// mute keeps the slot itself from being told: only its operations are an answer.
 	mute bool
@@ -77,7 +79,7 @@ func (s *slot) closePipes() {
 	s.StdoutPiped, s.StderrPiped = false, false
 }
 
-func (s *slot) root() root { return root{s.Instance, s.PID, s.StartTime} }
+func (s *slot) root() root { return root{s.Instance, leader{s.PID, s.StartTime}, s.first} }
 
 // add puts a slot into the table.
 func (k *keeper) add(s *slot) *slot {
@@ -111,6 +113,7 @@ func (k *keeper) statusReady(s *slot) {
 			// The end of file after 'X', without 'E': the program runs.
 			if s.State == wire.StateOpening && s.Failure.Step == 0 && s.executing {
 				s.State, s.Execed = wire.StateOpen, true
+				k.pinSlot(s)
 				k.changed(s)
 			}
 			return
@@ -154,7 +157,8 @@ func (k *keeper) exited(s *slot, e wire.Exit) {
 		s.Execed = true // the pipe's end may be hidden by a fork under way
 	}
 	s.Exit, s.ExitedAt = e, bootTime()
-	s.OOM = s.limits.Memory != 0 && s.cgroup(0).oom()
+	// Of one that was adopted nobody told this keeper whether it has a limit.
+	s.OOM = (s.limits.Memory != 0 || s.foreign && s.Cgroup != "") && s.cgroup(0).oom()
 	if s.ready >= 0 {
 		k.readyHeard(s) // its last word came before its end
 	}
@@ -280,6 +284,7 @@ func (k *keeper) remove(s *slot) {
 		delete(k.slots, s.Instance)
 	}
 	k.poller.drop(&s.status)
+	k.children.release(s.PID, s.pidfd)
 	k.poller.drop(&s.pidfd)
 	k.poller.drop(&s.events)
 	k.poller.drop(&s.ready)

@@ -377,3 +377,47 @@ func TestOutputByName(t *testing.T) {
 		t.Fatalf("opening /dev/stdout as its user: status %#x", e.Slot.Exit.Status)
 	}
 }
+
+// TestKeeperGoneAtTheGate: a program whose gate is open runs, though nobody is
+// left to hear of it: its stub does not end by the pipe that it speaks into, and
+// the program's own signals are as they should be (R3, P8).
+func TestKeeperGoneAtTheGate(t *testing.T) {
+	s, err := newSpawner(newChildren(), &reserve{})
+	must(t, err)
+	out := filepath.Join(t.TempDir(), "out")
+	for _, c := range []struct {
+		launch Launch
+		want   int
+	}{
+		{shell("i", "grep SigIgn: /proc/self/status > "+out+"; exit 33"), 33},
+		{program("i", "/does/not/exist"), 127},
+	} {
+		block, err := EncodeLaunch(c.launch)
+		must(t, err)
+		memory, err := sealedMemory("launch", block, 0)
+		must(t, err)
+		var p process
+		f := s.fork(order{
+			name: "svc", launch: memory, out: [2]int{-1, -1},
+			forked: func(born process) {
+				p = born
+				closeAll(&p.status) // the keeper is dead
+			},
+		})
+		if f.Step != 0 {
+			t.Fatal(f)
+		}
+		_, err = unix.Write(p.gate, []byte{1})
+		must(t, err)
+		var ws syscall.WaitStatus
+		_, err = syscall.Wait4(p.pid, &ws, 0, nil)
+		must(t, err)
+		if ws.ExitStatus() != c.want {
+			t.Errorf("%v: it ended with %x, want exit code %d", c.launch.Args, int(ws), c.want)
+		}
+		closeAll(&memory, &p.gate, &p.pidfd)
+	}
+	if b, err := os.ReadFile(out); err != nil || strings.TrimSpace(strings.TrimPrefix(string(b), "SigIgn:")) != "0000000000000000" {
+		t.Errorf("the program runs with signals ignored: %q %v", b, err)
+	}
+}

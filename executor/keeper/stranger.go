@@ -44,7 +44,7 @@ func EndStrangers(folder, node string, known func(instance string) bool) ([]Stra
 	for _, instance := range sortedKeys(found) {
 		began := time.Now()
 		s := Stranger{Service: found[instance], Instance: instance}
-		var left []string
+		var left []wire.Process
 		if folder != "" {
 			path := filepath.Join(folder, instance)
 			g := cgroup{path, cgroupFeatures(path)}
@@ -63,7 +63,7 @@ func EndStrangers(folder, node string, known func(instance string) bool) ([]Stra
 		}
 		if left != nil {
 			return ended, fmt.Errorf("cannot go on: processes of instance %s of %q, which no record knows, survive KILL: %s; nothing is started beside them",
-				instance, s.Service, strings.Join(left, ", "))
+				instance, s.Service, strings.Join(described(left), ", "))
 		}
 		s.Took = time.Since(began)
 		ended = append(ended, s)

@@ -103,6 +103,7 @@ func (k *keeper) estate(child bool) *Estate {
 			Slot: s.Slot, Merged: s.merged, Data: s.data, Gate: s.gate, Status: s.status, PIDFD: s.pidfd,
 			Stdout: s.pipes[0].fd, Stderr: s.pipes[1].fd, Ready: s.ready, Limits: s.limits,
 			Child: child && !s.foreign, Executing: s.executing, Dropping: s.dropping, Doubt: s.doubt,
+			Mains: s.mains, First: s.first,
 		}
 		switch {
 		case s.PID == 0, !l.Child && s.live() && s.pidfd < 0:

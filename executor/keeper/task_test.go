@@ -128,7 +128,7 @@ func TestHookOutlivesEngine(t *testing.T) {
 	file := filepath.Join(s.dir, "go")
 	hook := s.task(wire.TaskHook, owner, fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; exit 5", file), time.Minute)
 	pids := filepath.Join(s.dir, "pids")
-	probe := s.task(wire.TaskProbe, owner, fmt.Sprintf("echo $$ > %s; sleep 65", pids), time.Minute)
+	probe := s.task(wire.TaskProbe, owner, fmt.Sprintf("echo $$ > %s.new; mv %s.new %s; sleep 65", pids, pids, pids), time.Minute)
 	waitFile(t, pids)
 	kill(t, s.enginePID)
 	s.meetEngine()

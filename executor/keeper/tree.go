@@ -66,7 +66,7 @@ func signalTree(g cgroup, r root, main int, own *children, sig syscall.Signal) (
 		return wire.MethodCgroupEach, rep
 	}
 	if main >= 0 && !pidfdExited(main) {
-		rep.add(named(r.pid), unix.PidfdSendSignal(main, sig, nil, 0))
+		rep.add(named(r.PID), unix.PidfdSendSignal(main, sig, nil, 0))
 	}
 	s := takeSnapshot()
 	for _, pid := range s.tree(r, s.tags(), own) {

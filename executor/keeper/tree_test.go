@@ -145,7 +145,7 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
-func rootOf(s Slot) root { return root{s.Instance, s.PID, s.StartTime} }
+func rootOf(s Slot) root { return root{instance: s.Instance, leader: leader{s.PID, s.StartTime}} }
 
 func TestSweepUnknown(t *testing.T) {
 	s := newStage(t, "")

@@ -35,8 +35,13 @@ func (k *keeper) obey(m wire.Message, fds []int) error {
 		k.about(m.Instance, k.drop)
 	case *wire.Forget:
 		k.about(m.Instance, k.forget)
+		if s := k.slots[m.Instance]; s == nil || !s.live() {
+			k.pins.unpin(m.Instance)
+		}
 	case *wire.Signal:
 		k.signal(m)
+	case *wire.Follow:
+		k.about(m.Instance, func(s *slot) { k.follow(s, m) })
 	case *wire.Grant:
 		k.grant(m.UID)
 	default:
@@ -77,6 +82,8 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	}
 	if m.Task != 0 {
 		k.taskParked(s, m)
+	} else {
+		k.pins.settled()
 	}
 	s.limits = m.Limits
 	o := order{name: m.Service, launch: launch, out: [2]int{-1, -1}, cgroup: s.Cgroup, limits: m.Limits, ready: m.ReadyFD}
@@ -86,11 +93,17 @@ func (k *keeper) park(m *wire.Park, launch int) {
 	k.job(k.parks, func() { k.spawn(s, o, capture, merged, big) })
 }
 
-// deathOf is what the reaper calls when the slot's main process is dead.
+// deathOf is what the reaper calls when the slot's present main process is dead.
+// The slot may have another one by then, or have been told by the pidfd.
 func (k *keeper) deathOf(s *slot) func(syscall.WaitStatus, *syscall.Rusage) {
+	main := s.mains
 	return func(ws syscall.WaitStatus, u *syscall.Rusage) {
 		e := toExit(ws, u)
-		k.poller.post(func() { k.exited(s, e) })
+		k.poller.post(func() {
+			if s.mains == main && s.ExitedAt == 0 {
+				k.exited(s, e)
+			}
+		})
 	}
 }
 
@@ -287,6 +300,7 @@ func (k *keeper) undrained() bool {
 // loggerFinished lets the engine go when all it may have to hear was said.
 func (k *keeper) loggerFinished() {
 	k.flush()
+	k.pinsEnd() // before the engine ends: it may remove the runtime folder
 	if k.engine.socket >= 0 {
 		_ = unix.Shutdown(k.engine.socket, unix.SHUT_RDWR)
 	}

@@ -155,10 +155,7 @@ func checkRequest(req event.CommandRequest, now Now) string {
 func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
 	switch in.Request.Verb {
 	case event.VerbShutdown:
-		args := in.Request.Args
-		tx.shutdown(r.ID, Shutdown{
-			Reason: event.ReasonCommand, KeepServices: args[event.ArgKeepServices] == "true", Forced: args[event.ArgForce] == "true",
-		})
+		tx.shutdown(r.ID, shutdownOf(in.Request.Args))
 		return
 	case event.VerbApply, event.VerbScale:
 		tx.apply(in, r)
@@ -189,6 +186,13 @@ func (tx *Tx) carryOut(in Command, r event.Record, targets []string) {
 				tx.stop(v, event.ReasonCommand, r.ID)
 			}
 		}
+	}
+}
+
+// shutdownOf is the orderly end that the arguments of a command ask for.
+func shutdownOf(args map[string]string) Shutdown {
+	return Shutdown{
+		Reason: event.ReasonCommand, KeepServices: args[event.ArgKeepServices] == "true", Forced: args[event.ArgForce] == "true",
 	}
 }
 

@@ -26,10 +26,20 @@ func (tx *Tx) cutOutputs(heard int64) {
 	for _, name := range slices.Sorted(maps.Keys(tx.State.Services)) {
 		v := tx.State.Services[name]
 		x := v.LastExit
-		if x == nil || x.Boot != tx.Now.Boot || !x.Ran || heard != 0 && x.At.Mono < heard-int64(cutWindow) {
+		if x == nil || x.Boot != tx.Now.Boot {
 			continue
 		}
-		tx.cutOutput(v, x.Instance, x.Record, x.At.Wall, cutEnding)
+		// The one before it may not have been read either, and no third one (R7).
+		for _, d := range tx.State.Deaths(name) {
+			at := time.UnixMilli(d.At)
+			mono := x.At.Mono - int64(x.At.Wall.Sub(at)) // of another boot it is far away
+			if d.Instance != "" && d.Instance != x.Instance && (heard == 0 || mono >= heard-int64(cutWindow)) {
+				tx.cutOutput(v, d.Instance, d.Record, at, cutEnding)
+			}
+		}
+		if x.Ran && (heard == 0 || x.At.Mono >= heard-int64(cutWindow)) {
+			tx.cutOutput(v, x.Instance, x.Record, x.At.Wall, cutEnding)
+		}
 	}
 }
 

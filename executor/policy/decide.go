@@ -93,6 +93,8 @@ func (tx *Tx) serviceInput(in Input) {
 		tx.swept(in)
 	case Adopted:
 		tx.adopted(in)
+	case Followed:
+		tx.followed(in)
 	case Lost:
 		tx.lost(in)
 	case Ended:
@@ -176,6 +178,9 @@ func (tx *Tx) startReason(v *projector.Service) (reason, cause string) {
 func (tx *Tx) parkFailed(in ParkFailed) {
 	v := tx.State.Services[in.Service]
 	if v == nil || !Startable(tx.State, v, tx.Now) {
+		if v != nil {
+			tx.Touched[v.Name] = true // what keeps it from starting now may be the limiter: then it waits for that
+		}
 		return
 	}
 	_, cause := tx.startReason(v)

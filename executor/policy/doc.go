@@ -89,6 +89,7 @@
 //	tree empty       ·        ·       ·        ·         ·         ·        ·         WB      ·       ·        ·       ·      ·
 //	swept            ·        ·       ·        ·         ·         ·        ·         WB      ·       ·        ·       ·      ·
 //	adopted          ·        ·       ·        AR        A         A        A         ·       ·       ·        ·       ·      A
+//	followed         ·        ·       ·        AR        A         A        A         ·       ·       ·        ·       ·      A
 //	lost             ·        ·       ·        XB        XB        XB       X         ·       ·       ·        ·       ·      X
 //	forgotten        ·        ·       ·        a         a         a        a         ·       ·       ·        ·       ·      a
 //	ready            ·        ·       ·        ·         Y         ·        ·         ·       ·       ·        ·       ·      ·

@@ -23,7 +23,7 @@ func (tx *Tx) exited(in Exited) {
 	switch {
 	case !in.Leftovers:
 		tx.rest(v)
-	case i.Stop != nil && v.Spec.Stop.Mode == event.StopMain && !tx.startsAgain(v):
+	case tx.mayLeave(v):
 		tx.emit(v.Name, v.LastExit.Record, event.InstanceSweptData{
 			Instance: i.ID, Method: projector.MethodLeft, Killed: []event.Process{}, Survived: in.Left, Left: in.LeftNames,
 		})
@@ -31,6 +31,11 @@ func (tx *Tx) exited(in Exited) {
 	default:
 		tx.endTree(v, i)
 	}
+}
+
+// mayLeave tells that what a stopped main process left behind is left alone.
+func (tx *Tx) mayLeave(v *projector.Service) bool {
+	return v.LastExit.Stop != "" && v.Spec.Stop.Mode == event.StopMain && !tx.startsAgain(v)
 }
 
 // startsAgain tells that another instance follows: then nothing of the old one
@@ -115,8 +120,10 @@ func (tx *Tx) endTree(v *projector.Service, i *projector.Instance) {
 	d := event.InstanceStoppingData{
 		Instance: i.ID, Signal: event.Kill, Deadline: tx.Now.Moment(), Reason: event.ReasonRestart,
 	}
+	if v.LastExit.Stop != "" {
+		d.Reason = v.LastExit.Stop
+	}
 	if o := i.Stop; o != nil {
-		d.Reason = o.Reason
 		if o.Killed == nil && v.Spec.Stop.Mode == event.StopTree && o.Deadline.Mono > tx.Now.Mono && i.Boot == tx.Now.Boot {
 			d.Signal, d.Deadline = o.Signal, o.Deadline
 		}
@@ -136,7 +143,7 @@ func (tx *Tx) swept(in Swept) {
 		return
 	}
 	d := event.InstanceSweptData{
-		Instance: in.Instance, Method: in.Method, Killed: in.Killed, Survived: in.Survived, Took: event.Duration(in.Took),
+		Instance: in.Instance, Method: in.Method, Killed: in.Killed, Survived: in.Survived, Left: in.Left, Took: event.Duration(in.Took),
 	}
 	if d.Killed == nil {
 		d.Killed = []event.Process{}

@@ -129,6 +129,7 @@ type Swept struct {
 	Service, Instance, Operation, Method string
 	Killed                               []event.Process
 	Survived                             int
+	Left                                 []event.Process // of the survivors, the first event.MaxLeft
 	Took                                 time.Duration
 }
 
@@ -139,15 +140,24 @@ type Adopted struct {
 	StartTime                     uint64
 }
 
+// Followed says that another process of the instance's tree is its main one from
+// now on, because the service said so (MAINPID).
+type Followed struct {
+	Service, Instance string
+	PID               int
+	StartTime         uint64
+}
+
 // Ended says that a stranger was ended before anything was started: the journal
 // has lost what authorised it. Service is what it called itself.
 type Ended struct{ Service, Instance, Found string }
 
 // Lost says that an instance the state believed alive is gone, and nobody
-// saw how it ended.
+// saw its end. Exited is how it ended if the kernel kept that, else nil.
 type Lost struct {
 	Service, Instance string
 	Leftovers         bool
+	Exited            *Exited
 }
 
 // Forgotten says that the keeper has no instance of this id.
@@ -252,6 +262,7 @@ func (Signaled) input()       {}
 func (TreeEmpty) input()      {}
 func (Swept) input()          {}
 func (Adopted) input()        {}
+func (Followed) input()       {}
 func (Lost) input()           {}
 func (Ended) input()          {}
 func (ParkEnded) input()      {}

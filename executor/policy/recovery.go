@@ -20,7 +20,8 @@ import (
 //	3    live                          ended, status kept           instance.exited
 //	4    live, this boot               keeper does not know it      adopt it; row 5 or 6
 //	5    live                          adopted                      instance.adopted, same run
-//	6    live                          gone                         instance.exited, unknown; its tree is swept
+//	6    live                          gone                         instance.exited, as the kernel kept it or
+//	                                                                unknown; its tree is swept
 //	7    live or tree, another boot    cannot exist                 instance.exited, unknown; swept
 //	8    nothing                       stub at its gate             gate closed: it never was an instance
 //	9    nothing                       process, or a tree's rest    ended: no record authorised it
@@ -28,6 +29,7 @@ import (
 //	11   command accepted, not ended   —                            goes on by its wants
 //	12   tree being ended              ended, status kept           duty sweeps it
 //	13   a hook perhaps begun          the keeper that knew is gone hook.ended, in doubt; never run again
+//	14   live                          another main process         instance.adopted: the service had named it
 const (
 	rowGateClosed   = 1
 	rowExecuted     = 2
@@ -42,6 +44,7 @@ const (
 	rowCommand      = 11
 	rowTree         = 12
 	rowHook         = 13
+	rowFollowed     = 14
 	foundNothing    = "the keeper does not know it"
 	foundOtherBoot  = "another boot or node"
 	foundUnrecorded = "not recorded"
@@ -50,8 +53,10 @@ const (
 // Found is one instance that the keeper holds.
 type Found struct {
 	Service, Instance string
-	GateClosed        bool // a stub at its gate
-	Executed          bool // seen, or adopted
+	PID               int    // of the main process, with StartTime; 0: it does not matter
+	StartTime         uint64 // clock ticks since boot
+	GateClosed        bool   // a stub at its gate
+	Executed          bool   // seen, or adopted
 	Adopted           *Adopted
 	ExecFailed        *ExecFailed
 	Exited            *Exited
@@ -88,9 +93,7 @@ func (tx *Tx) started(in Started) {
 	}
 	if !same {
 		for _, c := range tx.openCommands() {
-			// A shutdown was cut short, and this supd goes on. Of an apply without
-			// targets power failed between its first record and its end.
-			if c.Verb == event.VerbShutdown || c.Configures() && len(c.Targets) == 0 {
+			if c.Verb == event.VerbShutdown { // it was cut short, and this supd goes on
 				tx.endCommand(c, event.Result{Outcome: event.InDoubt})
 			}
 		}
@@ -126,6 +129,8 @@ func (tx *Tx) settle(in Settle) {
 	for _, h := range in.Hooks {
 		tx.hookEnded(h)
 	}
+	tx.resumeDefinitions()
+	tx.resumeTrees()
 	found := map[string]Found{}
 	for _, f := range in.Found {
 		found[f.Instance] = f
@@ -210,6 +215,10 @@ func (tx *Tx) settleFound(f Found) {
 	}
 	if f.Adopted != nil && !i.Adopted {
 		tx.adopted(*f.Adopted) // the engine that asked died before it heard
+	}
+	if f.PID != 0 && (f.PID != i.PID || f.StartTime != i.StartTime) {
+		tx.settled(rowFollowed, v.Name, i.ID, fmt.Sprintf("main process is pid %d", f.PID), "record it")
+		tx.followed(Followed{v.Name, i.ID, f.PID, f.StartTime})
 	}
 	if f.Executed && i.Running == nil {
 		tx.settled(rowExecuted, v.Name, i.ID, "executed", "record it")
@@ -303,6 +312,19 @@ func (tx *Tx) adopted(in Adopted) {
 	tx.doubtCommands(v, i)
 }
 
+// followed records that an instance has another main process: the same instance,
+// the same run.
+func (tx *Tx) followed(in Followed) {
+	v, i := tx.instance(in.Service, in.Instance)
+	if i == nil || i.PID == in.PID && i.StartTime == in.StartTime {
+		return
+	}
+	tx.emit(v.Name, i.Record, event.InstanceAdoptedData{
+		Instance: i.ID, PID: in.PID, StartTime: in.StartTime, By: event.AdoptedByNotify, Output: event.OutputAttached,
+	})
+	tx.executed(Executed{v.Name, i.ID}) // or it could have said nothing
+}
+
 // doubtCommands ends the commands whose signal's fate is not known.
 func (tx *Tx) doubtCommands(v *projector.Service, i *projector.Instance) {
 	for _, id := range slices.Clone(v.Pending) {
@@ -313,16 +335,24 @@ func (tx *Tx) doubtCommands(v *projector.Service, i *projector.Instance) {
 	}
 }
 
-// lost records the end of an instance that nobody saw.
+// lost records the end of an instance that nobody saw. That its status was kept
+// proves that the program ran.
 func (tx *Tx) lost(in Lost) {
 	v, i := tx.instance(in.Service, in.Instance)
 	if i == nil {
 		return
 	}
 	tx.doubtCommands(v, i)
-	tx.settled(rowGone, v.Name, i.ID, fmt.Sprintf("pid %d is gone", i.PID), "record its end as unknown")
+	exit, done := Exited{Service: v.Name, Instance: i.ID, Unknown: true, Leftovers: in.Leftovers}, "record its end as unknown"
+	if in.Exited != nil {
+		exit, done = *in.Exited, "record its end, which the kernel kept"
+	}
+	tx.settled(rowGone, v.Name, i.ID, fmt.Sprintf("pid %d is gone", i.PID), done)
+	if in.Exited != nil {
+		tx.executed(Executed{v.Name, i.ID})
+	}
 	tx.cutOutput(v, i.ID, i.Record, i.Started.Wall, cutUnseen)
-	tx.exited(Exited{Service: v.Name, Instance: i.ID, Unknown: true, Leftovers: in.Leftovers})
+	tx.exited(exit)
 }
 
 func (tx *Tx) doubtSignal(v *projector.Service, i *projector.Instance, cause, operation, signal, scope string) {

@@ -215,6 +215,8 @@ func (p *player) settle(args []string) policy.Settle {
 			case "adopted":
 				a := p.fact("adopted", service, instance, nil).(policy.Adopted)
 				f.Executed, f.Adopted = true, &a
+			case "followed": // meanwhile, and nobody recorded it
+				f.Executed, f.PID, f.StartTime = true, 200, 2
 			case "failed":
 				x := policy.ExecFailed{Service: service, Instance: instance, Step: "exec", Path: "/bin/x", Error: "errno", Errno: p.number(v)}
 				f.ExecFailed = &x
@@ -266,8 +268,15 @@ func (p *player) fact(what, service, instance string, o map[string]string) polic
 		return policy.Swept{Service: service, Instance: instance, Method: "cgroup.kill", Survived: p.number(o["survived"])}
 	case "adopted":
 		return policy.Adopted{Service: service, Instance: instance, By: "keeper", Output: "attached", PID: 100, StartTime: 1}
+	case "followed":
+		return policy.Followed{Service: service, Instance: instance, PID: 200, StartTime: 2}
 	case "lost":
-		return policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+		lost := policy.Lost{Service: service, Instance: instance, Leftovers: o["left"] != ""}
+		if o["code"] != "" || o["signal"] != "" {
+			exit := p.fact("exited", service, instance, o).(policy.Exited)
+			lost.Exited = &exit
+		}
+		return lost
 	case "forgotten":
 		return policy.Forgotten{Service: service, Instance: instance}
 	case "tick":

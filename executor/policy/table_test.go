@@ -64,6 +64,7 @@ var happenings = []struct{ name, script string }{
 	{"tree empty", "empty web i1"},
 	{"swept", "swept web i1"},
 	{"adopted", "adopted web i1"},
+	{"followed", "followed web i1"},
 	{"lost", "lost web i1"},
 	{"forgotten", "forgotten web i1"},
 	{"ready", "ready web i1"},

@@ -27,6 +27,11 @@
 // the socket and only then judges deadlines: an engine that was held up itself
 // never takes a silence of its own for that of a service.
 //
+// What a service says of its main process (MAINPID) is passed on to the keeper,
+// which judges it, before the rest of the same datagram; the datagram leaves the
+// socket when the change is kept. Before the loop decides on the exit of a main
+// process that left others, it has all heard that lies in the socket (Drain).
+//
 // Watchdogs run on the monotonic clock, which stands still while the machine
 // sleeps: nobody could have given a sign of life then.
 //

@@ -15,8 +15,8 @@ const (
 )
 
 // message is one datagram of the sd_notify protocol, as far as it matters here.
-// What else it says (FDSTORE, ERRNO, MAINPID, NOTIFYACCESS, …) is passed over:
-// supd supervises the process that it has started, and stores no descriptors.
+// What else it says (FDSTORE, ERRNO, NOTIFYACCESS, …) is passed over: supd stores
+// no descriptors, and hears every process of the service.
 type message struct {
 	ready, reloading, stopping, barrier bool
 
@@ -27,6 +27,9 @@ type message struct {
 
 	status    string
 	hasStatus bool
+
+	main    int // MAINPID; 0: what it said is no process id
+	hasMain bool
 }
 
 // parseMessage reads a datagram. Nothing in it is an error: lines that make no
@@ -65,6 +68,12 @@ func (m *message) take(name, value string) {
 		m.extend = microseconds(value)
 	case "STATUS":
 		m.status, m.hasStatus = clean(value, maxStatus), true
+	case "MAINPID":
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil {
+			n = 0
+		}
+		m.main, m.hasMain = int(n), true
 	}
 }
 

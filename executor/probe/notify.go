@@ -123,6 +123,10 @@ func (p *Prober) listen(ctx context.Context) {
 	defer stop()
 	for {
 		d, ok := p.await(p.judge(time.Now()))
+		asked := p.takeAsked()
+		if ok && len(asked) > 0 && d.err != nil {
+			d = l.try() // it may have come between
+		}
 		for n := 0; ok && d.err == nil; n++ {
 			p.hear(&d)
 			d.close()
@@ -135,7 +139,32 @@ func (p *Prober) listen(ctx context.Context) {
 		if !ok || ctx.Err() != nil {
 			return
 		}
+		if d.err == nil { // there is more
+			p.askAgain(asked)
+			continue
+		}
+		for _, heard := range asked {
+			heard()
+		}
 	}
+}
+
+func (p *Prober) takeAsked() []func() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	asked := p.asked
+	p.asked = nil
+	return asked
+}
+
+func (p *Prober) askAgain(asked []func()) {
+	if len(asked) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(asked, p.asked...)
+	p.poke()
 }
 
 // await waits for a datagram, for the time next, or for a poke.
@@ -203,6 +232,9 @@ func (p *Prober) hear(d *datagram) {
 	case <-timeout.C:
 	case <-p.ctx.Done():
 	}
+	if d.hasMain {
+		p.follow(w, d)
+	}
 	now := time.Now()
 	p.mu.Lock()
 	p.heard++
@@ -211,6 +243,29 @@ func (p *Prober) hear(d *datagram) {
 	p.mu.Unlock()
 	for _, in := range inputs {
 		p.cfg.Tell(in)
+	}
+}
+
+// follow passes on who is to be the main process. A service that names one which
+// may not be it is complained about once.
+func (p *Prober) follow(w *watch, d *datagram) {
+	p.mu.Lock()
+	m := Main{Service: w.Service, Instance: w.Instance, PID: d.main, Sender: d.uid}
+	p.mu.Unlock()
+	refused := "it is no process id"
+	switch {
+	case p.cfg.Follow == nil:
+		return
+	case m.PID > 0:
+		refused = p.cfg.Follow(m)
+	}
+	p.mu.Lock()
+	first := refused != "" && !w.complained
+	w.complained = w.complained || first
+	p.mu.Unlock()
+	if first {
+		p.cfg.Log.Warn("a service named a main process that is not followed", "service", m.Service, "instance", m.Instance,
+			"pid", m.PID, "reason", refused, "sender_pid", d.pid, "sender_uid", d.uid)
 	}
 }
 

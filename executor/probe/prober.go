@@ -42,6 +42,13 @@ type Config struct {
 	// after which there is no answer. Both return at once.
 	Start func(Run) error
 	Stop  func(id string)
+	// Follow has another process taken for an instance's main one, which is decided
+	// and kept when it returns, or says why not. It must not be called on the loop's
+	// goroutine. Nil: none is.
+	Follow func(Main) (refused string)
+	// IsMain tells whether a pidfd is of an instance's main process, dead or alive.
+	// It must not block. Nil: it is not known of the dead.
+	IsMain func(instance string, pidfd int) bool
 	// NewID draws an id for a run.
 	NewID func() string
 	// Lines opens the output that an instance has written since it started, from
@@ -52,6 +59,14 @@ type Config struct {
 	Notify *os.File
 	Rand   func() float64 // in [0, 1); safe for concurrent use
 	Log    *slog.Logger
+}
+
+// Main is what a service says of its main process (MAINPID). Sender is the user
+// who says it, as the kernel tells.
+type Main struct {
+	Service, Instance string
+	PID               int
+	Sender            uint32
 }
 
 // Target is what is to be found out about an instance now.
@@ -108,6 +123,7 @@ type Prober struct {
 	poked      bool                   // guarded by mu
 	heard      uint64                 // guarded by mu
 	foreign    uint64                 // guarded by mu
+	asked      []func()               // guarded by mu: of Drain
 }
 
 // maxReads bounds reads of output under way: each may hang with its disk.
@@ -154,6 +170,20 @@ func (p *Prober) Close() {
 	if p.socket != nil {
 		p.socket.conn.Close()
 	}
+}
+
+// Drain has heard called, on another goroutine, when all that lies in the notify
+// socket now has been heard and decided; false if there is none, and then it never
+// is. Nor is it after Close.
+func (p *Prober) Drain(heard func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.socket == nil || p.ctx.Err() != nil {
+		return false
+	}
+	p.asked = append(p.asked, heard)
+	p.poke()
+	return true
 }
 
 // Heard is how many messages of services came in on the notify socket, and how

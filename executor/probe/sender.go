@@ -56,6 +56,9 @@ func (p *Prober) belongs(s sender) *watch {
 		if w.PID == s.pid && s.pidfd < 0 {
 			return w
 		}
+		if w.Cgroup == "" && s.pidfd >= 0 && p.cfg.IsMain != nil && p.cfg.IsMain(w.Instance, s.pidfd) {
+			return w // it went into the background, and said who serves now
+		}
 	}
 	return nil
 }

@@ -36,6 +36,8 @@ type watch struct {
 	armed    bool
 	hung     bool // it said so
 	missed   bool // told
+
+	complained bool // about a MAINPID that was refused
 }
 
 // other tells whether what is asked is not what was asked before.

@@ -19,6 +19,12 @@ import (
 // rolls over at 8 MiB; one record of the largest size may stand beyond that.
 const maxBlock = 8<<20 + maxRecord
 
+// What a block that is compressed begins with: the mark and the algorithm.
+const (
+	packedMark = "cmp"
+	packedS2   = 1
+)
+
 // file is one block on disk.
 type file struct {
 	number int
@@ -103,7 +109,7 @@ func (f file) unreadable(at int64, err error) *Damage {
 // could be decompressed before a fault is kept.
 func (f file) unpack(b block) block {
 	raw := b.bytes
-	if len(raw) < 5 || string(raw[:3]) != "cmp" || raw[3] != 1 {
+	if len(raw) < 5 || string(raw[:3]) != packedMark || raw[3] != packedS2 {
 		return b
 	}
 	size, n := binary.Uvarint(raw[4:])

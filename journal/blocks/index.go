@@ -19,20 +19,26 @@ const (
 	maxIndex     = 64 << 20
 )
 
-// readIndex returns nothing for a summary that is absent, damaged or of
-// another version: it is a witness, and the blocks stand without it.
-func readIndex(path, store string) (ix index, ok bool) {
+// sealedIndex is the summary without its checksum, if that is right.
+func sealedIndex(path, store string) ([]byte, bool) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxIndex {
-		return index{}, false
+		return nil, false
 	}
 	b, err := os.ReadFile(path)
 	if err != nil || len(b) < 32 {
-		return index{}, false
+		return nil, false
 	}
 	b, sum := b[:len(b)-sumSize], b[len(b)-sumSize:]
 	x := keyedHasher(store)
 	_, _ = x.h.Write(b)
-	if !bytes.Equal(x.h.Sum(nil), sum) || b[0] != indexMagic || b[1] != indexVersion {
+	return b, bytes.Equal(x.h.Sum(nil), sum)
+}
+
+// readIndex returns nothing for a summary that is absent, damaged or of
+// another version: it is a witness, and the blocks stand without it.
+func readIndex(path, store string) (ix index, ok bool) {
+	b, ok := sealedIndex(path, store)
+	if !ok || b[0] != indexMagic || b[1] != indexVersion {
 		return index{}, false
 	}
 	v := varints{b: b[2:], ok: true}

@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,12 @@ type Entry struct {
 	Header    []byte // NATS headers as on the wire; nil if there are none
 	Data      []byte // the record's exact bytes, which the hash chain covers
 	File      string
-	Offset    int64 // of the record in the file, or in its decompressed content
+	Offset    int64  // of the record in the file, or in its decompressed content
+	Block     *Block // that its slices are part of, where blocks are lent (Lent)
 }
+
+// Block is the room of a block that was lent.
+type Block struct{ room []byte }
 
 // Reader reads one stream. It holds no open files; any number of iterations
 // may run at the same time, each with about two blocks of memory.
@@ -57,12 +62,25 @@ func Open(storeDir string) (*Reader, error) {
 // Damage that lies wholly before from is left out. The first record may be
 // later than from, where the head was discarded.
 func (r *Reader) Records(from uint64) iter.Seq2[Entry, error] {
+	return r.records(from, nil)
+}
+
+// Lent is Records for a reader of long journals: it lends the room of its blocks.
+// Who has done with all entries of a Block may send it back, once, and must then
+// have no slice of these entries in use: another block is read into it. What is
+// not sent back stays valid. The channel should not make senders wait.
+func (r *Reader) Lent(from uint64, back <-chan *Block) iter.Seq2[Entry, error] {
+	return r.records(from, back)
+}
+
+func (r *Reader) records(from uint64, back <-chan *Block) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		w := walk{from: from, yield: yield, subjects: make(map[string]string)}
+		w := walk{from: from, yield: yield, back: back, subjects: make(map[string]string)}
 		files := r.files[r.start(from):]
 		for i, f := range files {
 			w.block(f, i == len(files)-1)
 		}
+		w.lent = nil
 		w.staged(filepath.Join(r.dir, "batches"))
 		w.finish(r)
 	}
@@ -88,6 +106,8 @@ type walk struct {
 	header   []byte // of the last record
 	pending  []*Damage
 	subjects map[string]string // so that equal subjects are one string
+	back     <-chan *Block     // room to read into; nil: blocks are not lent
+	lent     *Block            // that is being read
 }
 
 // maxSubjects bounds the subjects kept for sharing; more are just not shared.
@@ -97,7 +117,7 @@ func (w *walk) block(f file, newest bool) {
 	if w.stopped {
 		return
 	}
-	b := f.load()
+	b := w.load(f)
 	if b.fault != nil && errors.Is(b.fault, fs.ErrNotExist) && w.last == 0 && len(w.pending) == 0 {
 		return // a running server discarded the head after we had listed it
 	}
@@ -123,6 +143,24 @@ func (w *walk) block(f file, newest bool) {
 	if b.fault != nil {
 		w.pending = append(w.pending, b.fault)
 	}
+	w.header = bytes.Clone(w.header) // the block may be lent
+}
+
+// load reads a block, into room that came back if blocks are lent.
+func (w *walk) load(f file) block {
+	if w.back == nil {
+		return f.load()
+	}
+	select {
+	case w.lent = <-w.back:
+	default:
+		w.lent = &Block{}
+	}
+	b := f.loadInto(w.lent.room)
+	if w.lent.room = b.bytes; b.packed {
+		w.lent = nil // it is in room of its own
+	}
+	return b
 }
 
 // record takes an intact record into the order of sequences.
@@ -153,7 +191,7 @@ func (w *walk) record(f file, b block, at int, fr frame) {
 	}
 	w.stopped = !w.yield(Entry{
 		StreamSeq: fr.seq, Time: time.Unix(0, fr.time).UTC(), Subject: w.subject(fr.subject),
-		Header: fr.header, Data: fr.data, File: f.path, Offset: int64(at),
+		Header: fr.header, Data: fr.data, File: f.path, Offset: int64(at), Block: w.lent,
 	}, nil)
 }
 

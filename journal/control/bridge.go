@@ -34,6 +34,11 @@ type BridgeConfig struct {
 	Denied func(actor, subject string)  // a violation was seen; may be called concurrently, must not block
 	Log    *slog.Logger                 // nil: silent
 	Peer   func(net.Conn) (Peer, error) // who connected; nil: ask the kernel
+	// Short is told of each connection that could not be accepted, most often for
+	// want of descriptors; Eased, that one could be again. Both may be nil and must
+	// not block.
+	Short func(error)
+	Eased func()
 }
 
 // Bridge joins connections of a unix socket, and of the network, to the
@@ -103,16 +108,26 @@ func (b *Bridge) accept(l net.Listener, serve func(net.Conn)) error {
 		delete(b.listener, l)
 		b.mu.Unlock()
 	}()
+	short := false
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
-			b.cfg.Log.Warn("cannot accept a control connection", "err", err)
+			if !short { // once: it is tried twenty times a second
+				b.cfg.Log.Warn("cannot accept a control connection; trying on", "err", err)
+			}
+			if short = true; b.cfg.Short != nil {
+				b.cfg.Short(err)
+			}
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
+		if short && b.cfg.Eased != nil {
+			b.cfg.Eased()
+		}
+		short = false
 		if !b.track(conn) {
 			conn.Close()
 			return nil

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -334,5 +335,52 @@ func BenchmarkAsk(b *testing.B) {
 		if _, err := nc.Request("sup.n1.ask.uid-0.info", nil, 5*time.Second); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// poorListener has no descriptors for a while.
+type poorListener struct {
+	net.Listener
+	left atomic.Int64
+}
+
+func (l *poorListener) Accept() (net.Conn, error) {
+	if l.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// A bridge without descriptors says so each time, and once that it is over.
+func TestShortOfDescriptors(t *testing.T) {
+	under, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &poorListener{Listener: under}
+	l.left.Store(3)
+	var short, eased atomic.Int64
+	b := control.NewBridge(control.BridgeConfig{
+		Dial: func() (net.Conn, error) { return nil, errors.New("none") },
+		Short: func(err error) {
+			if errors.Is(err, syscall.EMFILE) {
+				short.Add(1)
+			}
+		},
+		Eased: func() { eased.Add(1) },
+	})
+	served := make(chan error, 1)
+	go func() { served <- b.Serve(l) }()
+	for range 2 {
+		conn, err := net.Dial("unix", under.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Read(make([]byte, 1)) // until it is turned away
+		conn.Close()
+	}
+	b.Close()
+	if err := <-served; err != nil || short.Load() != 3 || eased.Load() != 1 {
+		t.Errorf("%v; short %d times, eased %d times", err, short.Load(), eased.Load())
 	}
 }

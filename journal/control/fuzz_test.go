@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -174,6 +175,10 @@ func TestDecodeCommand(t *testing.T) {
 		{"empty pattern", `{` + good + `,"verb":"stop","patterns":[""]}`, "pattern"},
 		{"control characters", `{` + good + `,"verb":"stop","patterns":["a\u001bb"]}`, "pattern"},
 		{"no time", `{"id":"01890a5d-ac96-774b-bcce-b302099a8057","verb":"stop","patterns":["web"]}`, "sent_at"},
+		{"counts of many services", `{` + good + many(event.VerbScale, 200, 200), ""},
+		{"more counts than services", `{` + good + many(event.VerbScale, 200, 200+maxArgs+1), "arguments"},
+		{"arguments of a stop", `{` + good + many(event.VerbStop, 200, maxArgs+1), "arguments"},
+		{"more services than can be", `{` + good + many(event.VerbScale, event.MaxPatterns+1, 1), "patterns"},
 		{"depth", `{` + good + `,"x":` + strings.Repeat("[", 9) + strings.Repeat("]", 9) + `}`, "deeper"},
 		{"not UTF-8", "{\"id\":\"\xff\"}", "UTF-8"},
 	}
@@ -185,6 +190,19 @@ func TestDecodeCommand(t *testing.T) {
 			}
 		})
 	}
+}
+
+// many is the rest of a request with so many patterns and arguments.
+func many(verb event.Verb, patterns, args int) string {
+	p, a := make([]string, patterns), map[string]string{}
+	for i := range p {
+		p[i] = fmt.Sprint("s", i)
+	}
+	for i := range args {
+		a[fmt.Sprint("s", i)] = "2"
+	}
+	b, _ := json.Marshal(map[string]any{"verb": verb, "patterns": p, "args": a})
+	return "," + string(b[1:])
 }
 
 // The table of consumers stays bounded and nobody uses another's, whatever is

@@ -19,7 +19,7 @@ import (
 const (
 	maxDepth   = 8
 	maxPattern = 256 // bytes of one pattern
-	maxArgs    = 16
+	maxArgs    = 16  // beside the counts of a scale, one for each of its patterns
 	maxArg     = 256 // bytes of one argument's name or value
 )
 
@@ -134,8 +134,12 @@ func checkCommand(c event.CommandRequest) error {
 			return fmt.Errorf("pattern %.64q is empty, too long or has control characters", p)
 		}
 	}
-	if len(c.Args) > maxArgs {
-		return fmt.Errorf("%d arguments are more than %d", len(c.Args), maxArgs)
+	most := maxArgs
+	if c.Verb == event.VerbScale {
+		most += len(c.Patterns)
+	}
+	if len(c.Args) > most {
+		return fmt.Errorf("%d arguments are more than %d", len(c.Args), most)
 	}
 	for k, v := range c.Args {
 		if !plain(k, maxArg) || !plain(v, maxArg) {

@@ -1,5 +1,36 @@
 package event
 
+import (
+	"encoding/json"
+	"time"
+)
+
+// JournalGapData stands for records that were given up because the run log was
+// full before the journal recovered (R10). A base follows it. Records that say
+// what people did and how services fared are carried inside, as long as there is
+// room; lives of crashing services are counted.
+type JournalGapData struct {
+	First    Seq          `json:"first"`
+	Last     Seq          `json:"last"`
+	LastHash string       `json:"last_hash"`
+	Counts   map[Kind]int `json:"counts"` // of the records that are gone, those in loops too
+	Why      string       `json:"why"`
+	// Loops are the lives of instances whose records are gone, by service.
+	Loops []CrashLoop `json:"loops,omitempty"`
+	// Kept are the records of the range that are not gone, as they were, in order.
+	Kept []json.RawMessage `json:"kept,omitempty"`
+}
+
+// CrashLoop counts lives of one service's instances: each was an automatic
+// restart and ended unexpectedly.
+type CrashLoop struct {
+	Service string         `json:"service"` // empty: all those that are not listed
+	Cycles  int            `json:"cycles"`
+	First   time.Time      `json:"first"` // exit of the first of them
+	Last    time.Time      `json:"last"`
+	Exits   map[string]int `json:"exits"` // how they ended, such as "exit 1" or "SIGSEGV"
+}
+
 // JournalDamagedData names a place of the journal that could not be read. The
 // file was set aside as evidence before anything was written to the journal.
 type JournalDamagedData struct {
@@ -37,6 +68,9 @@ type UpgradeEndedData struct {
 	Outcome Outcome `json:"outcome"` // done, failed
 	Error   string  `json:"error,omitempty"`
 }
+
+// Kind returns JournalGap.
+func (JournalGapData) Kind() Kind { return JournalGap }
 
 // Kind returns JournalDamaged.
 func (JournalDamagedData) Kind() Kind { return JournalDamaged }

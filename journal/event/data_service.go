@@ -170,8 +170,8 @@ type InstanceSweptData struct {
 	Method   string    `json:"method"`
 	Killed   []Process `json:"killed"`
 	Survived int       `json:"survived"`
-	// Left are those of the survivors that stop.mode main leaves alive, as many as
-	// a record names; they may have other names by now.
+	// Left are the survivors, as many as a record names: those that stop.mode main
+	// leaves alive, or that KILL did not end. They may have other names by now.
 	Left []Process `json:"left,omitempty"`
 	Took Duration  `json:"took"`
 }
@@ -180,14 +180,21 @@ type InstanceSweptData struct {
 const MaxLeft = 16
 
 // InstanceAdoptedData says that a keeper found an instance again that it had
-// not started: same instance, same run.
+// not started, or that the service named another of its processes as the main
+// one (by notify): same instance, same run.
 type InstanceAdoptedData struct {
 	Instance  string `json:"instance"`
 	PID       int    `json:"pid"`
 	StartTime uint64 `json:"start_time"`
-	By        string `json:"by"`     // keeper, cgroup, tag
+	By        string `json:"by"`     // keeper, cgroup, tag, notify
 	Output    string `json:"output"` // attached, lost
 }
+
+// Words of InstanceAdoptedData.
+const (
+	AdoptedByNotify = "notify"   // the service said so (MAINPID)
+	OutputAttached  = "attached" // and not lost
+)
 
 // Exit is the form of an exit that decisions carry.
 type Exit struct {

@@ -168,16 +168,6 @@ type JournalHealedData struct {
 	Method   string   `json:"method"` // caught-up, reopened
 }
 
-// JournalGapData stands for records that were dropped because the run log was
-// full before the journal recovered (R10). A base follows it.
-type JournalGapData struct {
-	First    Seq          `json:"first"`
-	Last     Seq          `json:"last"`
-	LastHash string       `json:"last_hash"`
-	Counts   map[Kind]int `json:"counts"`
-	Why      string       `json:"why"`
-}
-
 // ResourcePressedData opens a time in which something ran out.
 type ResourcePressedData struct {
 	What  string `json:"what"` // disk, fds, processes, threads, memory
@@ -236,6 +226,3 @@ func (JournalDegradedData) Kind() Kind { return JournalDegraded }
 
 // Kind returns JournalHealed.
 func (JournalHealedData) Kind() Kind { return JournalHealed }
-
-// Kind returns JournalGap.
-func (JournalGapData) Kind() Kind { return JournalGap }

@@ -53,7 +53,7 @@ func TestGolden(t *testing.T) {
 	files, _ := filepath.Glob("testdata/golden/*.json")
 	for _, f := range files {
 		name := strings.TrimRight(strings.TrimSuffix(filepath.Base(f), ".json"), ".0123456789")
-		if _, ok := decoders[Kind(name)]; !ok {
+		if _, ok := codecs[Kind(name)]; !ok {
 			t.Errorf("%s: this version no longer reads the kind", f)
 		}
 	}
@@ -96,7 +96,7 @@ func readsGolden(t *testing.T, k Kind, file string) {
 // goldenRecord has a value in each field of the kind's data.
 func goldenRecord(t *testing.T, k Kind) Record {
 	t.Helper()
-	empty, err := decoders[k]([]byte("{}"))
+	empty, err := codecs[k].decode([]byte("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"reflect"
 	"sort"
 	"strings"
 )
@@ -77,8 +78,8 @@ func (k Kind) What() string { _, w, _ := strings.Cut(string(k), "."); return w }
 
 // Kinds lists every kind of this version in alphabetical order.
 func Kinds() []Kind {
-	ks := make([]Kind, 0, len(decoders))
-	for k := range decoders {
+	ks := make([]Kind, 0, len(codecs))
+	for k := range codecs {
 		ks = append(ks, k)
 	}
 	sort.Slice(ks, func(i, j int) bool { return ks[i] < ks[j] })
@@ -86,66 +87,88 @@ func Kinds() []Kind {
 }
 
 func kindOfType(t string) (Kind, bool) {
-	k, ok := strings.CutPrefix(t, typePrefix)
-	if !ok {
-		return "", false
+	if k := types[t]; k != nil {
+		return k.kind, true
 	}
-	if k, ok = strings.CutSuffix(k, typeSuffix); !ok {
-		return "", false
-	}
-	_, known := decoders[Kind(k)]
-	return Kind(k), known
+	return "", false
 }
 
-// decoders maps a kind to the reader of its data: a kind that is not here is
+// known is a kind of this version, and how its data is read.
+type known struct {
+	kind   Kind
+	decode func(json.RawMessage) (Data, error)
+	plan   plan // nil if only decode can read it
+}
+
+// types are the known kinds by what records call them.
+var types = func() map[string]*known {
+	all := make(map[string]*known, len(codecs))
+	for k, c := range codecs {
+		all[k.Type()] = &known{kind: k, decode: c.decode, plan: plans[k]}
+	}
+	return all
+}()
+
+// codec is how the data of a kind is read.
+type codec struct {
+	data   reflect.Type
+	decode func(json.RawMessage) (Data, error) // takes whatever JSON allows
+	plan   func(read) plan
+}
+
+func of[T Data]() codec {
+	return codec{data: reflect.TypeFor[T](), decode: decode[T], plan: planned[T]}
+}
+
+// codecs has what reads the data of each kind: a kind that is not here is
 // unknown, so the table is also the list of kinds.
-var decoders = map[Kind]func(json.RawMessage) (Data, error){
-	EngineStarted:      decode[EngineStartedData],
-	KeeperStarted:      decode[KeeperStartedData],
-	LoggerStarted:      decode[LoggerStartedData],
-	SupdStopping:       decode[SupdStoppingData],
-	SupdStopped:        decode[SupdStoppedData],
-	RecoverySettled:    decode[RecoverySettledData],
-	StateBase:          decode[StateBaseData],
-	CommandAccepted:    decode[CommandAcceptedData],
-	CommandEnded:       decode[CommandEndedData],
-	CommandRejected:    decode[CommandRejectedData],
-	AccessDenied:       decode[AccessDeniedData],
-	ConfigApplied:      decode[ConfigAppliedData],
-	ConfigRejected:     decode[ConfigRejectedData],
-	ServiceDefined:     decode[ServiceDefinedData],
-	ServiceRemoved:     decode[ServiceRemovedData],
-	ServiceWanted:      decode[ServiceWantedData],
-	ServiceFatal:       decode[ServiceFatalData],
-	InstanceStarting:   decode[InstanceStartingData],
-	InstanceRunning:    decode[InstanceRunningData],
-	InstanceExecFailed: decode[InstanceExecFailedData],
-	InstanceReloading:  decode[InstanceReloadingData],
-	InstanceStopping:   decode[InstanceStoppingData],
-	InstanceSignaled:   decode[InstanceSignaledData],
-	InstanceExited:     decode[InstanceExitedData],
-	InstanceStuck:      decode[InstanceStuckData],
-	InstanceSwept:      decode[InstanceSweptData],
-	InstanceAdopted:    decode[InstanceAdoptedData],
-	RestartScheduled:   decode[RestartScheduledData],
-	RestartCancelled:   decode[RestartCancelledData],
-	OutputGap:          decode[OutputGapData],
-	OutputTrimmed:      decode[OutputTrimmedData],
-	JournalDegraded:    decode[JournalDegradedData],
-	JournalHealed:      decode[JournalHealedData],
-	JournalGap:         decode[JournalGapData],
-	ResourcePressed:    decode[ResourcePressedData],
-	ResourceRelieved:   decode[ResourceRelievedData],
-	ServiceWaiting:     decode[ServiceWaitingData],
-	InstanceReady:      decode[InstanceReadyData],
-	InstanceExtended:   decode[InstanceExtendedData],
-	HealthChanged:      decode[HealthChangedData],
-	HookStarted:        decode[HookStartedData],
-	HookEnded:          decode[HookEndedData],
-	JournalDamaged:     decode[JournalDamagedData],
-	JournalCheckpoint:  decode[JournalCheckpointData],
-	UpgradeStarted:     decode[UpgradeStartedData],
-	UpgradeEnded:       decode[UpgradeEndedData],
+var codecs = map[Kind]codec{
+	EngineStarted:      of[EngineStartedData](),
+	KeeperStarted:      of[KeeperStartedData](),
+	LoggerStarted:      of[LoggerStartedData](),
+	SupdStopping:       of[SupdStoppingData](),
+	SupdStopped:        of[SupdStoppedData](),
+	RecoverySettled:    of[RecoverySettledData](),
+	StateBase:          of[StateBaseData](),
+	CommandAccepted:    of[CommandAcceptedData](),
+	CommandEnded:       of[CommandEndedData](),
+	CommandRejected:    of[CommandRejectedData](),
+	AccessDenied:       of[AccessDeniedData](),
+	ConfigApplied:      of[ConfigAppliedData](),
+	ConfigRejected:     of[ConfigRejectedData](),
+	ServiceDefined:     of[ServiceDefinedData](),
+	ServiceRemoved:     of[ServiceRemovedData](),
+	ServiceWanted:      of[ServiceWantedData](),
+	ServiceFatal:       of[ServiceFatalData](),
+	InstanceStarting:   of[InstanceStartingData](),
+	InstanceRunning:    of[InstanceRunningData](),
+	InstanceExecFailed: of[InstanceExecFailedData](),
+	InstanceReloading:  of[InstanceReloadingData](),
+	InstanceStopping:   of[InstanceStoppingData](),
+	InstanceSignaled:   of[InstanceSignaledData](),
+	InstanceExited:     of[InstanceExitedData](),
+	InstanceStuck:      of[InstanceStuckData](),
+	InstanceSwept:      of[InstanceSweptData](),
+	InstanceAdopted:    of[InstanceAdoptedData](),
+	RestartScheduled:   of[RestartScheduledData](),
+	RestartCancelled:   of[RestartCancelledData](),
+	OutputGap:          of[OutputGapData](),
+	OutputTrimmed:      of[OutputTrimmedData](),
+	JournalDegraded:    of[JournalDegradedData](),
+	JournalHealed:      of[JournalHealedData](),
+	JournalGap:         of[JournalGapData](),
+	ResourcePressed:    of[ResourcePressedData](),
+	ResourceRelieved:   of[ResourceRelievedData](),
+	ServiceWaiting:     of[ServiceWaitingData](),
+	InstanceReady:      of[InstanceReadyData](),
+	InstanceExtended:   of[InstanceExtendedData](),
+	HealthChanged:      of[HealthChangedData](),
+	HookStarted:        of[HookStartedData](),
+	HookEnded:          of[HookEndedData](),
+	JournalDamaged:     of[JournalDamagedData](),
+	JournalCheckpoint:  of[JournalCheckpointData](),
+	UpgradeStarted:     of[UpgradeStartedData](),
+	UpgradeEnded:       of[UpgradeEndedData](),
 }
 
 func decode[T Data](raw json.RawMessage) (Data, error) {
@@ -157,4 +180,4 @@ func decode[T Data](raw json.RawMessage) (Data, error) {
 }
 
 // DecodeData reads the data of a record of this kind.
-func DecodeData(k Kind, raw json.RawMessage) (Data, error) { return decoders[k](raw) }
+func DecodeData(k Kind, raw json.RawMessage) (Data, error) { return codecs[k].decode(raw) }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // Reading journals of millions of records is decoding their data. The general
@@ -15,41 +16,40 @@ import (
 // the general decoder, and a test holds that both give the same.
 
 // plans has one for each kind whose data is made of what a plan can read.
-var plans = func() map[Kind]*plan {
-	all := make(map[Kind]*plan, len(decoders))
-	for kind, read := range decoders {
-		d, err := read(json.RawMessage("{}"))
-		if err != nil {
-			continue
-		}
-		t := reflect.TypeOf(d)
-		if value := reader(t); value != nil {
-			all[kind] = &plan{t, value}
+var plans = func() map[Kind]plan {
+	all := make(map[Kind]plan, len(codecs))
+	for kind, c := range codecs {
+		if value := reader(c.data); value != nil {
+			all[kind] = c.plan(value)
 		}
 	}
 	return all
 }()
 
-type plan struct {
-	data  reflect.Type
-	value read
-}
+// plan decodes the whole data of a record.
+type plan func(text string) (Data, bool)
 
-// read sets a value from the front of the text and returns what is behind it.
-type read func(text string, v reflect.Value) (rest string, ok bool)
-
-func (p *plan) decode(text string) (Data, bool) {
-	v := reflect.New(p.data).Elem()
-	if rest, ok := p.value(text, v); !ok || rest != "" {
-		return nil, false
+// planned makes the plan of a type.
+func planned[T Data](value read) plan {
+	return func(text string) (Data, bool) {
+		d := new(T)
+		if rest, ok := value(text, unsafe.Pointer(d)); !ok || rest != "" {
+			return nil, false
+		}
+		return *d, true
 	}
-	d, ok := v.Interface().(Data)
-	return d, ok
 }
+
+// read sets a value of its type, which begins at the pointer, from the front of
+// the text and returns what is behind it. The value is zero before. Reflection
+// has told the types once, when the readers were made; each read by it would
+// cost more than what is read.
+type read func(text string, to unsafe.Pointer) (rest string, ok bool)
 
 var (
 	timeType        = reflect.TypeFor[time.Time]()
 	durationType    = reflect.TypeFor[Duration]()
+	rawType         = reflect.TypeFor[json.RawMessage]()
 	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 )
 
@@ -61,6 +61,8 @@ func reader(t reflect.Type) read {
 		return readTime
 	case t == durationType:
 		return readDuration
+	case t == rawType:
+		return readRaw
 	case t.Implements(unmarshalerType) || reflect.PointerTo(t).Implements(unmarshalerType):
 		return nil
 	}
@@ -69,8 +71,10 @@ func reader(t reflect.Type) read {
 		return readText
 	case reflect.Bool:
 		return readBool
-	case reflect.Int, reflect.Int64:
+	case reflect.Int:
 		return readInt
+	case reflect.Int64:
+		return readInt64
 	case reflect.Uint64:
 		return readUint
 	case reflect.Float64:
@@ -88,8 +92,9 @@ func reader(t reflect.Type) read {
 }
 
 type planField struct {
-	index    int
-	name     string // "name":
+	offset   uintptr
+	first    string // "name":
+	next     string // ,"name":
 	optional bool
 	read     read
 }
@@ -103,30 +108,30 @@ func structReader(t reflect.Type) read {
 		if f.Anonymous || name == "" || name == "-" || inner == nil || options != "" && options != "omitempty" {
 			return nil
 		}
-		fields = append(fields, planField{index: i, name: `"` + name + `":`, optional: options != "", read: inner})
+		fields = append(fields, planField{offset: f.Offset, first: `"` + name + `":`, next: `,"` + name + `":`, optional: options != "", read: inner})
 	}
-	return func(text string, v reflect.Value) (string, bool) {
+	return func(text string, to unsafe.Pointer) (string, bool) {
 		text, ok := strings.CutPrefix(text, "{")
 		if !ok {
 			return "", false
 		}
-		first := true
+		begun := false
 		for i := range fields {
 			f := &fields[i]
-			at := text
-			if !first {
-				at = strings.TrimPrefix(text, ",")
+			name := f.first
+			if begun {
+				name = f.next
 			}
-			if !strings.HasPrefix(at, f.name) || !first && len(at) == len(text) {
+			if !strings.HasPrefix(text, name) {
 				if f.optional {
 					continue
 				}
 				return "", false
 			}
-			if text, ok = f.read(at[len(f.name):], v.Field(f.index)); !ok {
+			if text, ok = f.read(text[len(name):], unsafe.Add(to, f.offset)); !ok {
 				return "", false
 			}
-			first = false
+			begun = true
 		}
 		return strings.CutPrefix(text, "}")
 	}
@@ -137,13 +142,13 @@ func pointerReader(t reflect.Type) read {
 	if inner == nil {
 		return nil
 	}
-	return func(text string, v reflect.Value) (string, bool) {
+	return func(text string, to unsafe.Pointer) (string, bool) {
 		if rest, null := strings.CutPrefix(text, "null"); null {
 			return rest, true
 		}
-		p := reflect.New(t.Elem())
-		rest, ok := inner(text, p.Elem())
-		v.Set(p)
+		p := reflect.New(t.Elem()).UnsafePointer()
+		rest, ok := inner(text, p)
+		*(*unsafe.Pointer)(to) = p
 		return rest, ok
 	}
 }
@@ -153,7 +158,7 @@ func sliceReader(t reflect.Type) read {
 	if inner == nil || t.Elem().Kind() == reflect.Uint8 {
 		return nil
 	}
-	return func(text string, v reflect.Value) (string, bool) {
+	return func(text string, to unsafe.Pointer) (string, bool) {
 		if rest, null := strings.CutPrefix(text, "null"); null {
 			return rest, true
 		}
@@ -161,23 +166,22 @@ func sliceReader(t reflect.Type) read {
 		if !ok {
 			return "", false
 		}
-		s := reflect.MakeSlice(t, 0, 0)
+		s := reflect.NewAt(t, to).Elem()
+		s.Set(reflect.MakeSlice(t, 0, 0))
 		if rest, empty := strings.CutPrefix(text, "]"); empty {
-			v.Set(s)
 			return rest, true
 		}
-		for {
-			x := reflect.New(t.Elem()).Elem()
-			if text, ok = inner(text, x); !ok || text == "" {
+		for n := 0; ; n++ {
+			s.Grow(1)
+			s.SetLen(n + 1)
+			if text, ok = inner(text, s.Index(n).Addr().UnsafePointer()); !ok || text == "" {
 				return "", false
 			}
-			s = reflect.Append(s, x)
 			end := text[0]
 			text = text[1:]
 			switch end {
 			case ',':
 			case ']':
-				v.Set(s)
 				return text, true
 			default:
 				return "", false
@@ -191,7 +195,7 @@ func mapReader(t reflect.Type) read {
 	if inner == nil || t.Key().Kind() != reflect.String || reader(t.Key()) == nil {
 		return nil
 	}
-	return func(text string, v reflect.Value) (string, bool) {
+	return func(text string, to unsafe.Pointer) (string, bool) {
 		if rest, null := strings.CutPrefix(text, "null"); null {
 			return rest, true
 		}
@@ -200,7 +204,7 @@ func mapReader(t reflect.Type) read {
 			return "", false
 		}
 		m := reflect.MakeMap(t)
-		v.Set(m)
+		reflect.NewAt(t, to).Elem().Set(m)
 		if rest, empty := strings.CutPrefix(text, "}"); empty {
 			return rest, true
 		}
@@ -211,7 +215,7 @@ func mapReader(t reflect.Type) read {
 			}
 			key, x := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
 			key.SetString(name)
-			if text, ok = inner(rest, x); !ok || text == "" {
+			if text, ok = inner(rest, x.Addr().UnsafePointer()); !ok || text == "" {
 				return "", false
 			}
 			m.SetMapIndex(key, x)
@@ -235,67 +239,122 @@ func quoted(text string) (value, rest string, ok bool) {
 	return text[1:n], text[n+1:], true
 }
 
-func readText(text string, v reflect.Value) (string, bool) {
+// escaped cuts a text off that has the escapes of a quote, a backslash and the
+// ends of lines, and no other: a part of a base is megabytes of these.
+func escaped(text string) (value, rest string, ok bool) {
+	if text == "" || text[0] != '"' {
+		return "", "", false
+	}
+	text = text[1:]
+	var b []byte
+	for {
+		n := plain(text)
+		if n+1 >= len(text) {
+			return "", "", false
+		}
+		if b == nil {
+			b = make([]byte, 0, len(text))
+		}
+		if b = append(b, text[:n]...); text[n] == '"' {
+			return unsafe.String(unsafe.SliceData(b), len(b)), text[n+1:], true
+		}
+		at := strings.IndexByte(escapes, text[n+1])
+		if text[n] != '\\' || at < 0 {
+			return "", "", false
+		}
+		b = append(b, meant[at])
+		text = text[n+2:]
+	}
+}
+
+// What stands behind a backslash, and what is meant by it.
+const (
+	escapes = `"\nrt`
+	meant   = "\"\\\n\r\t"
+)
+
+func readText(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := quoted(text)
+	if !ok {
+		value, rest, ok = escaped(text)
+	}
 	if ok {
-		v.SetString(value)
+		*(*string)(to) = value
 	}
 	return rest, ok
 }
 
-func readTime(text string, v reflect.Value) (string, bool) {
+// readRaw takes no text: where one is, the general decoder finds its end.
+func readRaw(string, unsafe.Pointer) (string, bool) { return "", false }
+
+func readTime(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := quoted(text)
 	if !ok {
 		return "", false
 	}
 	t, ok := canonicalTime(value)
 	if ok {
-		*v.Addr().Interface().(*time.Time) = t
+		*(*time.Time)(to) = t
 	}
 	return rest, ok
 }
 
-func readDuration(text string, v reflect.Value) (string, bool) {
+func readDuration(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := quoted(text)
 	if !ok {
 		return "", false
 	}
+	if value == "0s" { // most of them
+		return rest, true
+	}
 	d, err := time.ParseDuration(value)
-	v.SetInt(int64(d))
+	*(*Duration)(to) = Duration(d)
 	return rest, err == nil
 }
 
-func readBool(text string, v reflect.Value) (string, bool) {
+func readBool(text string, to unsafe.Pointer) (string, bool) {
 	if rest, ok := strings.CutPrefix(text, "true"); ok {
-		v.SetBool(true)
+		*(*bool)(to) = true
 		return rest, true
 	}
 	return strings.CutPrefix(text, "false")
 }
 
-func readUint(text string, v reflect.Value) (string, bool) {
+func readUint(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := number(text)
-	v.SetUint(value)
+	*(*uint64)(to) = value
 	return rest, ok
 }
 
-func readInt(text string, v reflect.Value) (string, bool) {
+func readInt64(text string, to unsafe.Pointer) (string, bool) {
 	value, rest, ok := whole(text)
-	v.SetInt(value)
+	*(*int64)(to) = value
 	return rest, ok
+}
+
+func readInt(text string, to unsafe.Pointer) (string, bool) {
+	value, rest, ok := whole(text)
+	*(*int)(to) = int(value)
+	return rest, ok && int64(int(value)) == value
 }
 
 // readFloat takes the forms that the encoder writes; what it takes too much of
 // fits no end of a field.
-func readFloat(text string, v reflect.Value) (string, bool) {
-	n := 0
-	for n < len(text) && strings.IndexByte("0123456789.eE+-", text[n]) >= 0 {
+func readFloat(text string, to unsafe.Pointer) (string, bool) {
+	n, digits := 0, true
+	for n < len(text) && (text[n]-'0' <= 9 || strings.IndexByte(".eE+-", text[n]) >= 0) {
+		digits = digits && text[n]-'0' <= 9
 		n++
+	}
+	if digits {
+		value, rest, ok := number(text)
+		*(*float64)(to) = float64(value)
+		return rest, ok && n <= 15 // more may not be exact
 	}
 	if !json.Valid([]byte(text[:n])) { // the grammar of JSON is narrower than ParseFloat's
 		return "", false
 	}
 	value, err := strconv.ParseFloat(text[:n], 64)
-	v.SetFloat(value)
+	*(*float64)(to) = value
 	return text[n:], err == nil
 }

@@ -101,7 +101,7 @@ func Encode(r Record) (Encoded, error) {
 	if err != nil {
 		return Encoded{}, fmt.Errorf("cannot encode record %d (%s): %w", r.Seq, r.Kind, err)
 	}
-	if read := decoders[r.Kind]; read != nil && bytes.Contains(data, []byte(`\ufffd`)) {
+	if read := codecs[r.Kind].decode; read != nil && bytes.Contains(data, []byte(`\ufffd`)) {
 		// Text that is no UTF-8, from a path or a client, has been replaced.
 		if r.Data, err = read(data); err == nil {
 			data, err = Marshal(r.Data)
@@ -130,8 +130,10 @@ func Decode(b []byte) (Encoded, error) {
 	if len(b) > MaxRecordSize {
 		return Encoded{}, fmt.Errorf("cannot decode record: %d bytes are more than %d", len(b), MaxRecordSize)
 	}
-	if r, ok := decodeCanonical(b); ok {
-		return Encoded{Record: r, Bytes: b, Hash: Hash(b)}, nil
+	var e Encoded
+	if decodeCanonical(b, &e.Record) {
+		e.Bytes, e.Hash = b, Hash(b)
+		return e, nil
 	}
 	return decodeAny(b)
 }
@@ -170,7 +172,9 @@ func decodeAny(b []byte) (Encoded, error) {
 // record's prev carries it.
 func Hash(b []byte) string {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+	var text [len(Genesis)]byte
+	hex.Encode(text[:], sum[:])
+	return string(text[:])
 }
 
 // Marshal is the project's JSON form: no HTML escapes, which people would

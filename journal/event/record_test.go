@@ -101,7 +101,7 @@ func TestEncodeNormalizesTime(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	ks := Kinds()
-	if len(ks) != len(decoders) {
+	if len(ks) != len(codecs) {
 		t.Fatal("a kind is missing")
 	}
 	for i, k := range ks {
@@ -112,7 +112,7 @@ func TestKinds(t *testing.T) {
 		if !ok || got != k || k.Group()+"."+k.What() != string(k) {
 			t.Errorf("%s: %s, %s, %s", k, k.Type(), k.Group(), k.What())
 		}
-		d, err := decoders[k]([]byte("{}"))
+		d, err := codecs[k].decode([]byte("{}"))
 		if err != nil || d.Kind() != k {
 			t.Errorf("%s: its data says %v, %v", k, d, err)
 		}

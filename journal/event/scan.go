@@ -1,93 +1,86 @@
 package event
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 	"unsafe"
 )
 
-// Head is a record without its data, found in the stored bytes without
-// decoding them: what the chain and the filters of a reader need. Its texts
-// are the bytes themselves.
-type Head struct {
-	ID, Source, Type, Subject, Boot, Prev, Cause, Actor string
-
-	Time time.Time
-	Mono int64
-	Seq  Seq
-	Data string // JSON of the data, not yet checked
+// Undecoded is the data of a record that was scanned.
+type Undecoded struct {
+	text  string
+	known *known
 }
 
-// ScanHead reads the head of a record in the form that Encode writes. ok is
-// false for anything else, also for a record that Decode would accept; then
-// ask Decode. It allocates nothing: clone a text that is kept for long.
-func ScanHead(b []byte) (h Head, ok bool) {
-	return scanHead(unsafe.String(unsafe.SliceData(b), len(b))) // stored bytes are never written to (R6)
+// Scan reads a record without its data into r, which is to be zero, in the form
+// that Encode writes: what the chain and the filters of a reader need. ok is
+// false for anything else, also for a record that Decode would accept; then r
+// is of no use: ask Decode. It allocates nothing. The texts of r are the bytes
+// themselves, and so are those in the data: as long as one is in use, the bytes
+// must not change.
+func Scan(b []byte, r *Record) (u Undecoded, ok bool) {
+	return scan(unsafe.String(unsafe.SliceData(b), len(b)), r)
 }
 
-func scanHead(text string) (h Head, ok bool) {
+func scan(text string, r *Record) (u Undecoded, ok bool) {
 	c := cursor{text: text}
 	c.literal(`{"specversion":"` + SpecVersion + `","id":"`)
-	h.ID = c.rest()
+	r.ID = c.rest()
 	c.literal(`,"source":"`)
-	h.Source = c.rest()
+	r.Source = c.rest()
 	c.literal(`,"type":"`)
-	h.Type = c.rest()
+	u.known = types[c.rest()]
 	if c.next(`,"subject":"`) {
-		h.Subject = c.rest()
+		r.Subject = c.rest()
 	}
 	c.literal(`,"time":"`)
-	h.Time = c.time()
+	r.Time = c.time()
 	c.literal(`,"mono":`)
-	h.Mono = c.integer()
+	r.Mono = c.integer()
 	c.literal(`,"boot":"`)
-	h.Boot = c.rest()
+	r.Boot = c.rest()
 	c.literal(`,"seq":`)
-	h.Seq = Seq(c.unsigned())
+	r.Seq = Seq(c.unsigned())
 	c.literal(`,"prev":"`)
-	h.Prev = c.rest()
+	r.Prev = c.rest()
 	if c.next(`,"cause":"`) {
-		h.Cause = c.rest()
+		r.Cause = c.rest()
 	}
 	c.literal(`,"actor":"`)
-	h.Actor = c.rest()
+	r.Actor = c.rest()
 	c.literal(`,"data":`)
-	if n := len(c.text); !c.bad && n > 1 && c.text[n-1] == '}' {
-		h.Data = c.text[:n-1]
-		return h, h.ID != "" && h.Seq > 0 && len(h.Prev) == len(Genesis) && len(text) <= MaxRecordSize
+	if n := len(c.text); !c.bad && n > 1 && c.text[n-1] == '}' && u.known != nil {
+		r.Kind, u.text = u.known.kind, c.text[:n-1]
+		return u, r.ID != "" && r.Seq > 0 && len(r.Prev) == len(Genesis) && len(text) <= MaxRecordSize
 	}
-	return h, false
+	return u, false
 }
 
-// Kind is the kind that the head names; false if this version does not know it.
-func (h Head) Kind() (Kind, bool) { return kindOfType(h.Type) }
+// Decode reads the data. ok is false if Decode of the whole record may know
+// better.
+func (u Undecoded) Decode() (d Data, ok bool) {
+	if u.known.plan != nil {
+		if d, ok = u.known.plan(u.text); ok {
+			return d, true
+		}
+	}
+	d, err := u.known.decode(json.RawMessage(u.text))
+	return d, err == nil
+}
 
 // decodeCanonical is Decode for the form that Encode writes. It answers false
 // for anything else, which is no judgement: the general decoder makes it. The
 // texts of the record share one copy of its bytes.
-func decodeCanonical(b []byte) (Record, bool) {
-	h, ok := scanHead(string(b))
-	if !ok {
-		return Record{}, false
+func decodeCanonical(b []byte, r *Record) bool {
+	u, ok := scan(string(b), r)
+	if ok {
+		r.Data, ok = u.Decode()
 	}
-	kind, known := h.Kind()
-	if !known {
-		return Record{}, false
-	}
-	r := Record{
-		ID: h.ID, Source: h.Source, Kind: kind, Subject: h.Subject, Time: h.Time, Mono: h.Mono,
-		Boot: h.Boot, Seq: h.Seq, Prev: h.Prev, Cause: h.Cause, Actor: h.Actor,
-	}
-	if p := plans[kind]; p != nil {
-		if r.Data, ok = p.decode(h.Data); ok {
-			return r, true
-		}
-	}
-	var err error
-	r.Data, err = DecodeData(kind, json.RawMessage(h.Data))
-	return r, err == nil
+	return ok
 }
 
 // cursor walks over canonical JSON; bad sticks.
@@ -129,17 +122,19 @@ func (c *cursor) rest() string {
 // of a record is identifiers and hashes.
 func plain(text string) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	b := unsafe.Slice(unsafe.StringData(text), len(text))
 	n := 0
-	for ; n+8 <= len(text); n += 8 {
-		w := uint64(text[n]) | uint64(text[n+1])<<8 | uint64(text[n+2])<<16 | uint64(text[n+3])<<24 |
-			uint64(text[n+4])<<32 | uint64(text[n+5])<<40 | uint64(text[n+6])<<48 | uint64(text[n+7])<<56
+	for ; n+8 <= len(b); n += 8 {
+		w := binary.LittleEndian.Uint64(b[n:])
 		quote, escape := w^('"'*ones), w^('\\'*ones)
-		if (w|(w-' '*ones)&^w|(quote-ones)&^quote|(escape-ones)&^escape)&tops != 0 {
-			break
+		// The highest bit of each byte that is none of them; of the bytes behind the
+		// first one it may be wrong.
+		if odd := (w | (w-' '*ones)&^w | (quote-ones)&^quote | (escape-ones)&^escape) & tops; odd != 0 {
+			return n + bits.TrailingZeros64(odd)/8
 		}
 	}
-	for ; n < len(text); n++ {
-		if x := text[n]; x < ' ' || x >= 0x80 || x == '"' || x == '\\' {
+	for ; n < len(b); n++ {
+		if x := b[n]; x < ' ' || x >= 0x80 || x == '"' || x == '\\' {
 			break
 		}
 	}
@@ -191,30 +186,40 @@ func canonicalTime(s string) (time.Time, bool) {
 	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[len(s)-1] != 'Z' {
 		return time.Time{}, false
 	}
-	good := true
-	part := func(from, to int) (v int) {
-		for _, x := range []byte(s[from:to]) {
-			good = good && x >= '0' && x <= '9'
-			v = 10*v + int(x-'0')
-		}
-		return v
-	}
-	year, month, day := part(0, 4), part(5, 7), part(8, 10)
-	hour, minute, second := part(11, 13), part(14, 16), part(17, 19)
+	year, month, day := 100*pair(s, 0)+pair(s, 2), pair(s, 5), pair(s, 8)
+	hour, minute, second := pair(s, 11), pair(s, 14), pair(s, 17)
 	nano := 0
 	if end := len(s) - 1; end > 19 {
 		if s[19] != '.' || end-20 < 1 || end-20 > 9 {
 			return time.Time{}, false
 		}
-		nano = part(20, end)
-		for range 9 - (end - 20) {
-			nano *= 10
+		for i := range 9 {
+			digit := byte(0)
+			if 20+i < end {
+				digit = s[20+i] - '0'
+			}
+			if digit > 9 {
+				return time.Time{}, false
+			}
+			nano = 10*nano + int(digit)
 		}
 	}
-	if !good || month < 1 || month > 12 || day < 1 || day > 28 && !monthHas(year, month, day) || hour > 23 || minute > 59 || second > 59 {
+	if year >= noPair || month < 1 || month > 12 || day < 1 || day > 28 && !monthHas(year, month, day) || hour > 23 || minute > 59 || second > 59 {
 		return time.Time{}, false
 	}
 	return time.Date(year, time.Month(month), day, hour, minute, second, nano, time.UTC), true
+}
+
+// noPair is what is no number of two digits: more than any of them, and than a
+// year of four.
+const noPair = 10_000
+
+func pair(s string, at int) int {
+	a, b := s[at]-'0', s[at+1]-'0'
+	if a > 9 || b > 9 {
+		return noPair
+	}
+	return 10*int(a) + int(b)
 }
 
 func monthHas(year, month, day int) bool {

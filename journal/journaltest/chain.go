@@ -21,12 +21,15 @@ type Chain struct{ Link journal.Link }
 func NewChain() *Chain { return &Chain{Link: journal.Origin()} }
 
 // Add makes the next record with this data.
-func (c *Chain) Add(data event.Data) event.Encoded {
+func (c *Chain) Add(data event.Data) event.Encoded { return c.About("", "", data) }
+
+// About makes one about a service that follows from the record or command cause.
+func (c *Chain) About(service, cause string, data event.Data) event.Encoded {
 	seq := c.Link.Seq + 1
 	e, err := event.Encode(event.Record{
 		ID: fmt.Sprintf("01900000-0000-7000-8000-%012x", seq), Source: "supd/test/0", Kind: data.Kind(),
 		Time: time.Unix(int64(1_700_000_000+seq), 0), Mono: int64(seq), Boot: "boot", Seq: seq, Prev: c.Link.Hash,
-		Actor: "supd", Data: data,
+		Subject: service, Cause: cause, Actor: "supd", Data: data,
 	})
 	if err != nil {
 		panic(err)

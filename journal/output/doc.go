@@ -55,8 +55,13 @@
 // 200 ms, one Relieved event. Meanwhile "block" leaves the bytes in the pipe,
 // so that the service feels it and nothing is lost (P3), and "drop" reads and
 // counts them into Gap events (P4). The count is kept in a file allocated
-// beforehand, so that it survives the logger (see tally). Other streams go on. A disk that hangs
-// hangs this process only (P5).
+// beforehand, so that it survives the logger (see tally). Other streams go on.
+//
+// A disk that hangs hangs this process only (P5). After 2 to 4 s a second goroutine
+// reads and counts what services with "drop" write (see standby); with "block"
+// they wait once their pipe is full. One service may wait all the same: the kernel
+// holds the lock of the pipe that it is moving to the hanging disk, if the disk
+// hangs inside that call.
 //
 // # What is promised about power loss
 //

@@ -81,7 +81,8 @@ type Logger struct {
 	uneasy    bool          // a stream is in trouble, or a pipe waits or has a gap
 	sweepEach time.Duration // how often ages are looked at
 	look      lookahead
-	tally     tally
+	tally     *tally
+	standby   *standby
 	maxTotal  int64 // Options.MaxTotal or half of the file system
 	scratch   []byte
 	events    []unix.EpollEvent
@@ -117,6 +118,7 @@ func NewLogger(dir string, opts Options) (*Logger, error) {
 		pipes: map[int]*pipe{}, sources: map[source]*pipe{}, sweepEach: sweepEvery,
 		scratch: make([]byte, 64<<10), events: make([]unix.EpollEvent, 256),
 	}
+	l.tally, l.standby = &tally{}, newStandby(l)
 	if err := l.openDescriptors(); err != nil {
 		return nil, fmt.Errorf("cannot start the logger: %w", err)
 	}
@@ -175,7 +177,7 @@ func (l *Logger) Attach(service, instance, stream string, pipeFD int, set Settin
 	if err == nil {
 		err = l.do(func() {
 			l.applySettings(service, set)
-			l.attach(&pipe{fd: pipeFD, inode: st.Ino, id: id, slot: -1, instance: instance, s: l.stream(service, stream)})
+			l.attach(&pipe{fd: pipeFD, inode: st.Ino, id: id, slot: -1, aside: aside{slot: -1}, instance: instance, s: l.stream(service, stream)})
 		})
 	}
 	if err != nil {
@@ -234,6 +236,8 @@ func (l *Logger) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.do(func() {}) })
 	defer stop()
 	defer l.end(stopPacking)
+	defer l.standby.rest()
+	l.standby.work()
 	l.recount()
 	l.scan()
 	l.limitTotal()
@@ -299,6 +303,7 @@ func (l *Logger) attach(p *pipe) {
 	}
 	l.pipes[p.fd], l.sources[p.source()] = p, p
 	p.s.pipes++
+	l.standby.add(p)
 	if err := l.poll(p.fd); err != nil {
 		// No memory or watches for it: keep it, and try like after a full disk.
 		p.waiting, l.uneasy = true, true
@@ -314,7 +319,7 @@ func (l *Logger) applySettings(service string, set Settings) {
 	l.settings[service] = set
 	for _, name := range []string{Stdout, Stderr} {
 		if s := l.streams[service+"/"+name]; s != nil {
-			s.set = set
+			s.use(set)
 			l.sweepSooner(set)
 			s.trim()
 			l.packDue = true
@@ -331,7 +336,7 @@ func (l *Logger) stream(service, name string) *stream {
 		l.streams[key] = s
 	}
 	if set, ok := l.settings[service]; ok {
-		s.set = set
+		s.use(set)
 	}
 	l.sweepSooner(s.set)
 	return s

@@ -12,7 +12,9 @@ import (
 // bytes waiting it then lets them gather: one splice per batch and pipe
 // instead of one per line is what makes 100,000 lines a second cheap.
 func (l *Logger) wait() error {
+	l.standby.rest()
 	n, err := unix.EpollWait(l.epoll, l.events, l.timeout())
+	l.standby.work()
 	if err == unix.EINTR {
 		return nil
 	}

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,9 @@ type pipe struct {
 	gap      *Gap
 	gapSince time.Time
 	slot     int // of the gap in the tally; -1 none
+
+	turns sync.Mutex // held while the logger's goroutine takes from it
+	aside aside      // what the standby took
 }
 
 // source tells what a pipe is the output of: two descriptors of one are the same.
@@ -64,6 +68,7 @@ func (s *stream) take(p *pipe, budget int64) (moved int64, eof bool, err error) 
 		return 0, false, err
 	}
 	for moved < budget {
+		s.cut = p.aside.cut.Swap(false) || s.cut
 		n, err := s.room(p, budget-moved)
 		if err != nil {
 			return moved, false, err
@@ -100,6 +105,8 @@ func (s *stream) take(p *pipe, budget int64) (moved int64, eof bool, err error) 
 
 // turn gives the pipe its share of a batch.
 func (l *Logger) turn(p *pipe, budget int64) (moved int64) {
+	p.turns.Lock()
+	defer p.turns.Unlock()
 	s := p.s
 	var eof bool
 	if s.trouble == nil || !time.Now().Before(s.trouble.retryAt) {
@@ -169,7 +176,7 @@ func (l *Logger) discard(p *pipe, budget int64) (moved int64, eof bool) {
 		p.s.trouble.refused += int64(n)
 		p.s.cut = true
 		moved += int64(n)
-		l.tally.put(p)
+		l.tally.put(p.s.service, p.gap, &p.slot)
 	}
 	return moved, false
 }
@@ -179,7 +186,7 @@ func (l *Logger) flushGap(p *pipe) {
 	if p.gap != nil {
 		l.emit(KindGap, p.s.service, *p.gap)
 		p.gap = nil
-		l.tally.clear(p)
+		l.tally.clear(&p.slot)
 	}
 }
 
@@ -193,7 +200,9 @@ func (l *Logger) drained(p *pipe) {
 
 // detach forgets a pipe, and closes the files of a stream without pipes.
 func (l *Logger) detach(p *pipe) {
+	l.standby.remove(p)
 	l.flushGap(p)
+	l.emitAside(p)
 	if !p.waiting {
 		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
 	}

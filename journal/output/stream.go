@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,7 @@ type stream struct {
 	cut      bool      // bytes were dropped since the last one written
 	closed   []closedSegment
 	trouble  *trouble
+	drops    atomic.Bool // set.OnFull, for the standby
 }
 
 // trouble is a time in which the stream cannot be written.
@@ -68,6 +70,12 @@ func newStream(l *Logger, service, name string) *stream {
 		l: l, service: service, name: name, set: DefaultSettings(),
 		dir: filepath.Join(l.dir, service), fullAt: -1,
 	}
+}
+
+// use changes the settings.
+func (s *stream) use(set Settings) {
+	s.set = set
+	s.drops.Store(set.OnFull == OnFullDrop)
 }
 
 // load reads what the folder holds: the closed segments and the number and

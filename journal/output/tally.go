@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,8 @@ const (
 // and clearing its slot tells it twice.
 type tally struct {
 	f    *os.File // nil: counts live in memory alone
-	free []int
+	mu   sync.Mutex
+	free []int // guarded by mu
 }
 
 type tallied struct {
@@ -37,7 +39,8 @@ type tallied struct {
 
 // openTally opens or makes the file and returns the gaps that a killed logger
 // left in it. They stay in it until clearAll.
-func openTally(path string) (t tally, left []tallied, err error) {
+func openTally(path string) (t *tally, left []tallied, err error) {
+	t = &tally{}
 	for i := range tallySlots {
 		t.free = append(t.free, tallySlots-1-i)
 	}
@@ -82,19 +85,21 @@ func (t *tally) clearAll() {
 	}
 }
 
-// put writes a pipe's gap to its slot, giving it one if it has none.
-func (t *tally) put(p *pipe) {
+// put writes a gap of a service to its slot, giving it one if it has none.
+func (t *tally) put(service string, gap *Gap, slot *int) {
 	if t.f == nil {
 		return
 	}
-	if p.slot < 0 {
-		if len(t.free) == 0 {
-			return // counted in memory like without a file
-		}
-		p.slot = t.free[len(t.free)-1]
+	t.mu.Lock()
+	if *slot < 0 && len(t.free) > 0 {
+		*slot = t.free[len(t.free)-1]
 		t.free = t.free[:len(t.free)-1]
 	}
-	c := tallied{p.s.service, *p.gap}
+	t.mu.Unlock()
+	if *slot < 0 {
+		return // counted in memory like without a file
+	}
+	c := tallied{service, *gap}
 	c.Gap.Reason = c.Gap.Reason[:min(len(c.Gap.Reason), tallyReason)]
 	body, err := json.Marshal(c)
 	if err != nil || len(body) > tallySlot-8 {
@@ -102,17 +107,19 @@ func (t *tally) put(p *pipe) {
 	}
 	b := binary.LittleEndian.AppendUint32(make([]byte, 0, tallySlot), uint32(len(body)))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
-	_, _ = t.f.WriteAt(append(b, body...), int64(p.slot)*tallySlot)
+	_, _ = t.f.WriteAt(append(b, body...), int64(*slot)*tallySlot)
 }
 
-// clear gives a pipe's slot back, once its gap was told.
-func (t *tally) clear(p *pipe) {
-	if p.slot < 0 {
+// clear gives a slot back, once its gap was told.
+func (t *tally) clear(slot *int) {
+	if *slot < 0 {
 		return
 	}
-	_, _ = t.f.WriteAt(make([]byte, 8), int64(p.slot)*tallySlot)
-	t.free = append(t.free, p.slot)
-	p.slot = -1
+	_, _ = t.f.WriteAt(make([]byte, 8), int64(*slot)*tallySlot)
+	t.mu.Lock()
+	t.free = append(t.free, *slot)
+	t.mu.Unlock()
+	*slot = -1
 }
 
 func (t *tally) close() {

@@ -94,18 +94,18 @@ func (s *Story) outlasted(r event.Record, d event.InstanceExitedData) string {
 	return fmt.Sprintf("%s; its stop.timeout of %s had run out after %s", because(r), span(event.Duration(t.deadline.Mono-order.Mono)), signal)
 }
 
-// wrote is the command that shows the output of a program that failed by
-// itself; empty for every other root.
-func (s *Story) wrote(r event.Record) string {
+// wrote is the instance of a program that failed by itself, and the command
+// that shows its output; empty for every other root.
+func (s *Story) wrote(r event.Record) (instance, command string) {
 	d, ok := r.Data.(event.InstanceExitedData)
 	if !ok || d.Code == nil || *d.Code == 0 || d.Expected {
-		return ""
+		return "", ""
 	}
 	run := d.Instance
 	if n, ok := s.find(s.trace(d.Instance).starting); ok {
 		run = fmt.Sprint(n.record.Data.(event.InstanceStartingData).Run)
 	}
-	return fmt.Sprintf("supctl logs %s --instance %s", r.Subject, run)
+	return d.Instance, fmt.Sprintf("supctl logs %s --instance %s", r.Subject, run)
 }
 
 // recallSpecs takes the specifications out of a base, for services whose

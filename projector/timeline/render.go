@@ -18,15 +18,18 @@ const TimeFormat = "2006-01-02 15:04:05.000"
 // what happened. The time is written in its own location, so set
 // r.Time = r.Time.Local() before for a person's. Control characters, which
 // could come from a service and steer a terminal, are replaced.
-func Line(r event.Record) string {
+func Line(r event.Record) string { return string(AppendLine(make([]byte, 0, 160), r)) }
+
+// AppendLine appends what Line gives, for a timeline of millions of lines.
+func AppendLine(b []byte, r event.Record) []byte {
 	service := r.Subject
 	if service == "" {
 		service = "-"
 	}
-	// Not Sprintf: a timeline may have millions of lines.
-	b := make([]byte, 0, 160)
-	b = append(r.Time.AppendFormat(b, TimeFormat), ' ')
-	number := strconv.FormatUint(uint64(r.Seq), 10)
+	start := len(b)
+	b = append(appendTime(b, r.Time), ' ')
+	var digits [20]byte
+	number := strconv.AppendUint(digits[:0], uint64(r.Seq), 10)
 	b = append(padded(b, 6-len(number)), number...)
 	b = append(b, ' ')
 	b = append(b, service...)
@@ -34,8 +37,33 @@ func Line(r event.Record) string {
 	b = append(b, r.Kind...)
 	b = append(padded(b, 20-len(r.Kind)), ' ')
 	b = append(b, Text(r)...)
-	return clean(strings.TrimRight(string(b), " "))
+	for len(b) > start && b[len(b)-1] == ' ' {
+		b = b[:len(b)-1]
+	}
+	if !harmless(b[start:]) {
+		b = append(b[:start], clean(string(b[start:]))...)
+	}
+	return b
 }
+
+// appendTime is AppendFormat with TimeFormat, which it reads anew for each time.
+func appendTime(b []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	if year < 1000 || year > 9999 {
+		return t.AppendFormat(b, TimeFormat)
+	}
+	hour, minute, second := t.Clock()
+	b = append(strconv.AppendInt(b, int64(year), 10), '-')
+	b = append(two(b, int(month)), '-')
+	b = append(two(b, day), ' ')
+	b = append(two(b, hour), ':')
+	b = append(two(b, minute), ':')
+	b = append(two(b, second), '.')
+	milli := t.Nanosecond() / 1e6
+	return two(append(b, byte('0'+milli/100)), milli%100)
+}
+
+func two(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 func padded(b []byte, n int) []byte {
 	for range n {
@@ -74,7 +102,7 @@ func Text(r event.Record) string {
 	case event.JournalHealedData:
 		text = fmt.Sprintf("after %s, %s, %s", span(d.Duration), count(d.Records, "record"), d.Method)
 	case event.JournalGapData:
-		text = fmt.Sprintf("records %d to %d are missing: %s", d.First, d.Last, d.Why)
+		text = gap(d)
 	case event.ResourcePressedData:
 		text = fmt.Sprintf("%s: %s%s", d.What, d.Errno, colon(d.Limit))
 	case event.ResourceRelievedData:
@@ -92,14 +120,14 @@ func commandText(r event.Record) string {
 	switch d := r.Data.(type) {
 	case event.CommandAcceptedData:
 		targets := names(d.Targets)
-		for _, k := range []string{event.ArgSignal, event.ArgKeepServices, event.ArgForce} {
+		for _, k := range [...]string{event.ArgSignal, event.ArgKeepServices, event.ArgForce} {
 			if v := d.Args[k]; v != "" {
 				targets = k + "=" + v + " " + targets
 			}
 		}
-		return fmt.Sprintf("%s %s(%s)", d.Verb, spaced(targets), d.Command)
+		return string(d.Verb) + " " + spaced(targets) + "(" + d.Command + ")"
 	case event.CommandEndedData:
-		return fmt.Sprintf("%s after %s%s (%s)", d.Outcome, span(d.Duration), notDone(d.Results), d.Command)
+		return string(d.Outcome) + " after " + span(d.Duration) + notDone(d.Results) + " (" + d.Command + ")"
 	case event.CommandRejectedData:
 		return d.Reason + colon(d.Detail) + times(d.Count)
 	case event.AccessDeniedData:
@@ -113,14 +141,14 @@ func serviceText(r event.Record) string {
 	case event.ServiceDefinedData:
 		return fmt.Sprintf("%s (%.12s)", strings.Join(d.Spec.Command, " "), d.Digest)
 	case event.ServiceWantedData:
-		return fmt.Sprintf("%s, by reason of %s", d.Want, d.Reason)
+		return string(d.Want) + ", by reason of " + d.Reason
 	case event.ServiceFatalData:
 		return fmt.Sprintf("%s after %s%s", d.Reason, plural(d.Retries, "retry", "retries"), colon(d.Detail))
 	case event.RestartScheduledData:
 		if d.Shortage {
 			return "put off for " + span(d.Delay) + ": the machine lacks resources for it"
 		}
-		return fmt.Sprintf("retry %d in %s after %s", d.Retry, span(d.Delay), exit(d.Exit.Code, d.Exit.Signal))
+		return "retry " + strconv.Itoa(d.Retry) + " in " + span(d.Delay) + " after " + exit(d.Exit.Code, d.Exit.Signal)
 	case event.RestartCancelledData:
 		return "by " + d.By
 	case event.OutputGapData:
@@ -139,7 +167,7 @@ func serviceText(r event.Record) string {
 func instanceText(r event.Record) string {
 	switch d := r.Data.(type) {
 	case event.InstanceStartingData:
-		return fmt.Sprintf("run %d, pid %d, %s", d.Run, d.PID, d.Reason)
+		return "run " + strconv.FormatUint(uint64(d.Run), 10) + ", pid " + strconv.Itoa(d.PID) + ", " + d.Reason
 	case event.InstanceRunningData:
 		return "after " + span(d.Took)
 	case event.InstanceExecFailedData:
@@ -149,7 +177,7 @@ func instanceText(r event.Record) string {
 	case event.InstanceStoppingData:
 		return stopping(d, r.Time.Location())
 	case event.InstanceSignaledData:
-		return fmt.Sprintf("%s to %s: %s", d.Signal, d.Scope, signalResult(d))
+		return d.Signal + " to " + string(d.Scope) + ": " + signalResult(d)
 	case event.InstanceExitedData:
 		return exited(d)
 	case event.InstanceStuckData:
@@ -157,6 +185,9 @@ func instanceText(r event.Record) string {
 	case event.InstanceSweptData:
 		return swept(d)
 	case event.InstanceAdoptedData:
+		if d.By == event.AdoptedByNotify {
+			return fmt.Sprintf("pid %d is the main process now: the service said so", d.PID)
+		}
 		return fmt.Sprintf("pid %d found by %s, output %s", d.PID, d.By, d.Output)
 	}
 	return lifeText(r)
@@ -164,7 +195,7 @@ func instanceText(r event.Record) string {
 
 // stopping has no time of the kill where that is what is done first.
 func stopping(d event.InstanceStoppingData, at *time.Location) string {
-	text := fmt.Sprintf("%s, %s", d.Signal, d.Reason)
+	text := d.Signal + ", " + d.Reason
 	if d.Signal == "SIGKILL" {
 		return text
 	}
@@ -193,7 +224,7 @@ func exited(d event.InstanceExitedData) string {
 	if d.Expected {
 		text += ", expected"
 	}
-	text = fmt.Sprintf("%s, up %s, cpu %s", text, span(d.Uptime), span(d.CPU))
+	text += ", up " + span(d.Uptime) + ", cpu " + span(d.CPU)
 	if d.MaxRSS > 0 {
 		text += ", " + size(d.MaxRSS)
 	}
@@ -315,7 +346,7 @@ func names(all []string) string {
 // span writes a duration to three or four digits.
 func span(d event.Duration) string {
 	t := time.Duration(d)
-	for _, unit := range []time.Duration{time.Minute, time.Second, time.Millisecond, time.Microsecond} {
+	for _, unit := range [...]time.Duration{time.Minute, time.Second, time.Millisecond, time.Microsecond} {
 		if t >= unit {
 			return t.Round(unit / 1000).String()
 		}
@@ -326,13 +357,13 @@ func span(d event.Duration) string {
 func size(n int64) string {
 	const unit = 1024
 	if n < unit {
-		return fmt.Sprintf("%d B", n)
+		return strconv.FormatInt(n, 10) + " B"
 	}
 	value, prefix := float64(n)/unit, 0
 	for value >= unit && prefix < 3 {
 		value, prefix = value/unit, prefix+1
 	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[prefix])
+	return strconv.FormatFloat(value, 'f', 1, 64) + " " + "KMGT"[prefix:prefix+1] + "iB"
 }
 
 func count(n int, what string) string { return plural(n, what, what+"s") }
@@ -372,15 +403,17 @@ func spacedBefore(s string) string {
 	return " " + s
 }
 
+// harmless tells that there is nothing to clean: only plain ASCII.
+func harmless(b []byte) bool {
+	var seen byte // whether a byte had its highest bit, or was below a space, or was DEL
+	for _, x := range b {
+		seen |= x | (x - ' ') | (x + 1)
+	}
+	return seen < 0x80
+}
+
 // clean replaces what could steer a terminal or break the line.
 func clean(s string) string {
-	harmless := true
-	for i := range len(s) {
-		harmless = harmless && s[i] >= ' ' && s[i] < 0x7f
-	}
-	if harmless {
-		return s
-	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '·'

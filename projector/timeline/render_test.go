@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"supd/journal/event"
 )
 
@@ -129,5 +131,26 @@ func TestUndecoded(t *testing.T) {
 	_, err := event.Decode([]byte("{"))
 	if got := Undecoded(event.Record{}, err); !strings.Contains(got, "cannot decode") {
 		t.Error(got)
+	}
+}
+
+// Lines are put together by hand where the libraries are slow; both give the same.
+func TestLineByHand(t *testing.T) {
+	zones := []*time.Location{time.UTC, time.FixedZone("east", 5*3600+1800), time.FixedZone("west", -7*3600-17)}
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(-70_000_000_000, 260_000_000_000).Draw(t, "sec"), rapid.Int64Range(0, 999_999_999).Draw(t, "nano")).
+			In(rapid.SampledFrom(zones).Draw(t, "zone"))
+		if got, want := string(appendTime(nil, at)), at.Format(TimeFormat); got != want {
+			t.Fatalf("%s is not %s", got, want)
+		}
+		text := string(rapid.SliceOf(rapid.Byte()).Draw(t, "text"))
+		if harmless([]byte(text)) && clean(text) != text {
+			t.Fatalf("%q is not harmless", text)
+		}
+	})
+	for x := range 256 {
+		if got, want := harmless([]byte{'a', byte(x), 'b'}), x >= ' ' && x < 0x7f; got != want {
+			t.Errorf("byte %d: %v", x, got)
+		}
 	}
 }

@@ -67,6 +67,9 @@ func reason(v *projector.Service) *string {
 		text = fmt.Sprintf("%s sent because of %s", v.Instance.Stop.Signal, v.Instance.Stop.Reason)
 	case v.Tree != nil:
 		text = "ending what its main process left behind" + v.LastExit.Hint()
+		if left := v.Tree.Left; len(left) > 0 {
+			text = "what its main process left behind survives KILL: " + processes(left) + "; it goes on when that has ended"
+		}
 	case v.Phase == event.PhaseBackoff && v.Failure != nil:
 		text = v.Failure.Text()
 	case v.Phase == event.PhaseBackoff && v.LastExit != nil && !v.LastExit.Ran:

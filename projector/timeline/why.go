@@ -53,7 +53,11 @@ type Explanation struct {
 	Chain    []Link `json:"chain"`
 	Complete bool   `json:"complete"` // false: the chain goes on before the oldest record
 
-	wrote string // the command that shows what the program wrote that failed; often empty
+	// Failed is the instance whose program failed by itself, at the root of the
+	// chain; what it wrote tells more. Empty for every other root.
+	Failed string `json:"-"`
+
+	wrote string // the command that shows what that wrote
 }
 
 // maxChain bounds a chain of causes.
@@ -105,7 +109,8 @@ func (s *Story) explain(id string) Explanation {
 		id, e.Root = s.before(n)
 	}
 	e.Root = flavour(e.Root, last, passed)
-	e.Summary, e.wrote = clean(head.because()), s.wrote(last)
+	e.Summary = clean(head.because())
+	e.Failed, e.wrote = s.wrote(last)
 	if last.Subject != "" {
 		e.Summary = last.Subject + ": " + e.Summary
 	}

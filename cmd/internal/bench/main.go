@@ -24,6 +24,7 @@ func main() {
 	scale := flag.Int("scale", 5000, "most services at once that growth is measured with")
 	drawing := flag.String("growth", "", "only measure how costs grow with services and records, and draw it into this `file`")
 	respawn := flag.Int("respawn", 0, "only measure what the time of a respawn is made of, with so many `services`")
+	only := flag.String("only", "", "take one of the measures alone: commits, hundred, one, twenty, storm, ticking or replays")
 	flag.Parse()
 	if *journal != "" {
 		n, err := bigjournal.Write(*journal, *records)
@@ -40,7 +41,7 @@ func main() {
 	}
 	runtime.LockOSThread() // supd is told when the thread that started it ends
 	began := time.Now()
-	measures := measure
+	measures := func(bin string) ([]row, error) { return measure(bin, *only) }
 	if *drawing != "" {
 		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
 	}
@@ -67,11 +68,25 @@ func print(machine string, rows []row) {
 }
 
 // measure runs one measure after the other; what was measured before an error
-// is returned with it.
-func measure(bin string) ([]row, error) {
+// is returned with it. only is one of them; empty is all.
+func measure(bin, only string) ([]row, error) {
 	var rows []row
-	for _, m := range []func(string) ([]row, error){commits, hundred, one, twenty, storm, ticking, replays} {
-		more, err := m(bin)
+	for _, m := range []struct {
+		name string
+		take func(string) ([]row, error)
+	}{
+		{"commits", commits},
+		{"hundred", hundred},
+		{"one", one},
+		{"twenty", twenty},
+		{"storm", storm},
+		{"ticking", ticking},
+		{"replays", replays},
+	} {
+		if only != "" && only != m.name {
+			continue
+		}
+		more, err := m.take(bin)
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err

@@ -124,7 +124,7 @@ var reference = []Entry{
 	{Key: ofService + "conflicts", Type: "list", Default: "[]", Change: Live, Text: "Services that stop when it starts."},
 	{Key: ofService + "groups_of", Type: "list", Default: "[]", Change: Live, Text: "Names of groups that it can be commanded by."},
 	{Key: ofService + "priority", Type: "integer", Default: "0", Change: Live, Text: "Its class in the queue of starts."},
-	{Key: ofService + "ready", Type: "table", Default: "none", Change: RestartsService, Text: "How it tells that it is ready, one of notify = true (READY=1), fd = 3 (a newline on that descriptor), tcp = \"HOST:PORT\", http = \"URL\" (2xx or 3xx), exec (a command that exits with 0) and log (a regular expression for a line of its output); and timeout (60s)."},
+	{Key: ofService + "ready", Type: "table", Default: "none", Change: RestartsService, Text: "How it tells that it is ready, one of notify = true (READY=1 on NOTIFY_SOCKET; MAINPID there is followed), fd = 3 (a newline on that descriptor), tcp = \"HOST:PORT\", http = \"URL\" (2xx or 3xx), exec (a command that exits with 0) and log (a regular expression for a line of its output); and timeout (60s)."},
 	{Key: ofService + "health", Type: "table", Default: "none", Change: Live, Text: "A probe, one of tcp, http and exec as in ready; interval (10s), timeout (3s), failures (3), successes (1) and action (restart or none)."},
 	{Key: ofService + "watchdog", Type: "duration", Default: "0 (off)", Change: RestartsService, Text: "How long it may be silent before it is restarted."},
 	{Key: ofService + "hooks", Type: "table", Default: "none", Change: RestartsService, Text: "The commands pre_start, post_start, pre_stop and post_stop, each of which may take 30 s."},

@@ -17,6 +17,14 @@ type Set struct {
 	Scale    map[string]int     `json:"scale,omitempty"`    // counts that commands have set in place of those, by base name
 }
 
+// Own is what concerns supd itself: the configuration without its services. An
+// engine keeps no more of it, since the rest is in its state and on file (R11).
+func (s *Set) Own() *Set {
+	own := *s
+	own.Files, own.Services, own.Replicas = nil, nil, nil
+	return &own
+}
+
 // Supd says how supd itself runs.
 type Supd struct {
 	Node      string `json:"node"`       // one subject token

@@ -73,7 +73,7 @@ func (b bug) try(dir string, seeds int) (verdict, error) {
 		return verdict{}, err
 	}
 	binary := filepath.Join(dir, "sim.test")
-	build := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, "./executor")
+	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, "./executor")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return verdict{}, fmt.Errorf("it does not build, which proves nothing: %w\n%s", err, out)

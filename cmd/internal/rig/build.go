@@ -11,7 +11,7 @@ import (
 )
 
 // Programs are the paths of the built binaries.
-type Programs struct{ Supd, Supctl, Supreplay, Actor string }
+type Programs struct{ Supd, Supctl, Supreplay, Actor, Handover string }
 
 var built struct {
 	once sync.Once
@@ -37,7 +37,7 @@ func Build(t testing.TB) Programs {
 		t.Fatal(built.err)
 	}
 	in := func(name string) string { return filepath.Join(built.dir, name) }
-	return Programs{Supd: in("supd"), Supctl: in("supctl"), Supreplay: in("supreplay"), Actor: in("actor")}
+	return Programs{Supd: in("supd"), Supctl: in("supctl"), Supreplay: in("supreplay"), Actor: in("actor"), Handover: in("handover")}
 }
 
 func build() (string, error) {
@@ -53,7 +53,7 @@ func build() (string, error) {
 	if err := goBuild(dir, race, "supd/cmd/supd", "supd/cmd/supctl", "supd/cmd/supreplay"); err != nil {
 		return dir, err
 	}
-	return dir, goBuild(dir, false, "supd/cmd/internal/rig/actor")
+	return dir, goBuild(dir, false, "supd/cmd/internal/rig/actor", "supd/cmd/internal/rig/handover")
 }
 
 func goBuild(dir string, race bool, packages ...string) error {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -47,25 +48,33 @@ func (c *check) all(stop func() []string) {
 	c.verify()
 }
 
+// young is how long after the record that it runs an instance may not be pinned
+// yet, on a machine that is busy.
+const young = 250 * time.Millisecond
+
 // forgive allows what P3 cannot promise when all of supd was dead: that
-// somebody saw how a service ended, and read what it wrote last. The journal
-// must say so. If the keeper alone died, only the code of a service of which
-// nobody had seen that it runs may be unknown.
-func (c *check) forgive() {
+// somebody read what a service wrote last, and, where pidfds are not pinned or it
+// had just begun, that somebody knows how it ended. The journal must say so. If
+// the keeper alone died, only the code of a service of which nobody had seen that
+// it runs may be unknown.
+func (c *check) forgive(pinned bool) {
 	c.unknown, c.cut = map[string]bool{}, map[string]bool{}
-	live, seen := map[string]bool{}, map[string]bool{}
+	live, seen := map[string]bool{}, map[string]int64{}
+	last := int64(0) // the last record of the engine before
 	for _, e := range c.history {
 		switch d := e.Record.Data.(type) {
 		case event.EngineStartedData:
 			for instance := range live {
-				if d.Mode == event.ModeAllLost || d.Mode == event.ModeKeeperLost && !seen[instance] {
+				at, ran := seen[instance]
+				begun := !ran || last-at < int64(young)
+				if d.Mode == event.ModeAllLost && (begun || !pinned) || d.Mode == event.ModeKeeperLost && !ran {
 					c.unknown[instance] = true
 				}
 			}
 		case event.InstanceStartingData:
 			live[d.Instance] = true
 		case event.InstanceRunningData:
-			seen[d.Instance] = true
+			seen[d.Instance] = e.Record.Mono
 		case event.InstanceAdoptedData:
 			delete(c.unknown, d.Instance) // somebody looks after it again
 		case event.InstanceExitedData:
@@ -73,6 +82,7 @@ func (c *check) forgive() {
 		case event.OutputGapData:
 			c.cut[d.Instance+" "+d.Stream] = true
 		}
+		last = e.Record.Mono
 	}
 }
 

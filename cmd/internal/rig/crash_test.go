@@ -100,7 +100,7 @@ func TestCrash(t *testing.T) {
 	rig.ReapActors(t)
 	r := rig.New(t, crashConfig)
 	r.Run()
-	stop := r.Watch()
+	stop, pinned := r.Watch(), r.Pins()
 	began := time.Now()
 	k := &killer{r: r, dice: rand.New(rand.NewPCG(uint64(seed), 99)), count: map[string]int{}}
 	stopped := make(chan struct{})
@@ -122,7 +122,7 @@ func TestCrash(t *testing.T) {
 	r.Supctl("dump").OK().JSON(&dump)
 	r.Shutdown()
 	c := newCheck(t, r)
-	c.forgive()
+	c.forgive(pinned)
 	c.answers(clients)
 	c.replay(dump)
 	c.all(stop)

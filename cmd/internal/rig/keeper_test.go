@@ -58,13 +58,14 @@ func killed(kill func(*rig.Rig)) func(*rig.Rig) func() {
 }
 
 // lost loses supd in several ways, one after the other; each returns how it
-// comes back. In each gap one service dies. unknown: nobody lived who could
-// have seen how. The first reborn ways come back without supd run.
-func lost(t *testing.T, unknown bool, reborn int, ways ...func(*rig.Rig) func()) {
+// comes back. In each gap one service dies. unseen: nobody lived who could
+// have seen how, but the kernel may know. The first reborn ways come back
+// without supd run.
+func lost(t *testing.T, unseen bool, reborn int, ways ...func(*rig.Rig) func()) {
 	rig.ReapActors(t)
 	r := rig.New(t, keeperConfig)
 	r.Run()
-	stop := r.Watch()
+	stop, pinned := r.Watch(), r.Pins()
 	live := []string{"stable-0", "stable-1", "stable-2", "talk"}
 	before := map[string]event.ServiceStatus{}
 	for _, name := range live {
@@ -75,6 +76,9 @@ func lost(t *testing.T, unknown bool, reborn int, ways ...func(*rig.Rig) func())
 	died := map[string]bool{}
 	for round, way := range ways {
 		dies := r.UntilPhase("dies", event.PhaseRunning)
+		if pinned {
+			r.Until("it is pinned", func() bool { return r.Pinned()[*dies.Instance] })
+		}
 		back := way(r)
 		for _, name := range live {
 			if p, ok := rig.ReadProcess(*before[name].PID); !ok || !p.Live() {
@@ -126,8 +130,11 @@ func lost(t *testing.T, unknown bool, reborn int, ways ...func(*rig.Rig) func())
 			t.Errorf("P8: %s was adopted %d times, supd was lost %d times", name, n, len(ways))
 		}
 	}
-	if unknown {
-		c.unknown, c.cut = died, map[string]bool{}
+	if unseen {
+		c.cut = map[string]bool{}
+		if !pinned {
+			c.unknown = died
+		}
 		for _, d := range rig.Of[event.OutputGapData](c.history) {
 			c.cut[d.Instance+" "+d.Stream] = true
 			if d.Lines != nil || d.Bytes != nil {
@@ -155,4 +162,40 @@ func counted(t *testing.T, r *rig.Rig, instance string) account.Lines {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestAllKilledUnread: the logger hangs, a service ends twice, and all of supd is
+// killed: of both instances somebody says that output is lost (P3, P4).
+func TestAllKilledUnread(t *testing.T) {
+	rig.ReapActors(t)
+	r := rig.New(t, `
+[supd]
+node = "rig"
+[defaults]
+backoff = { initial = "1ms", max = "1ms", jitter = 0 }
+[service.quick]
+command = ["ACTOR", "-dir", "DIR", "-life", "60ms,61ms", "-exits", "3", "-stdout", "200"]
+autostart = false
+`)
+	r.Run()
+	stop := r.Watch()
+	logger := r.Logger()
+	if err := syscall.Kill(logger, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	r.Supctl("start", "quick", "--no-wait").OK()
+	r.Until("it has ended twice, and waits for its output to be read", func() bool {
+		s := r.Status("quick")
+		return s.Run != nil && *s.Run == 2 && s.LastExit != nil && s.State != event.PhaseRunning && s.State != event.PhaseStarting
+	})
+	r.KillAll()
+	r.Run()
+	r.Supctl("stop", "quick").OK()
+	r.Shutdown()
+	c := newCheck(t, r)
+	c.forgive(true)
+	if len(c.cut) != 4 { // stdout and stderr
+		t.Errorf("P4: output of two instances is lost, said to be lost: %v", c.cut)
+	}
+	c.all(stop)
 }

@@ -131,6 +131,9 @@ func (r *Rig) Gone() {
 		below, _ := filepath.Glob(filepath.Join(dir, "*-*"))
 		r.t.Errorf("cgroup %s is left, with %v in it", dir, below)
 	}
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), r.Runtime+"/") {
+		r.t.Errorf("mounts are left (%v):\n%s", err, mounts)
+	}
 }
 
 // Lost tells that the process that was started has been killed, so that the
@@ -246,6 +249,7 @@ func (r *Rig) cleanup() {
 		r.t.Logf("kept: %s", r.Dir)
 		return
 	}
+	_ = syscall.Unmount(filepath.Join(r.Runtime, pins), syscall.MNT_DETACH)
 	if err := os.RemoveAll(r.Dir); err != nil {
 		r.t.Error(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"supd/cmd/internal/rig"
 	"supd/journal/event"
@@ -33,7 +34,7 @@ directory = "DIR/out"
 command = ["sleep", "1000"]
 
 [service.bad]
-command = ["sh", "-c", "exit 3"]
+command = ["sh", "-c", "echo it is broken >&2; exit 3"]
 max_retries = 1
 backoff.initial = "1ms"
 
@@ -92,6 +93,16 @@ command = ["/nowhere/to/be/found"]
 		t.Errorf("verify of a live copy: %d\n%s", code, out)
 	}
 	r.Shutdown()
+	// What a program wrote that failed is quoted: it may be gone from where supctl would find it.
+	if err := os.Rename(filepath.Join(r.Dir, "out"), filepath.Join(r.State, "output")); err != nil {
+		t.Fatal(err)
+	}
+	minute := time.Now().UTC().Format("15:04")
+	for _, args := range [][]string{{"why", "bad"}, {"why", "bad", "--at", "first exit of bad"}, {"why", "bad", "--at", minute}} {
+		if out, code := sources(r, r.State, args...); code != 0 || strings.Count(out, "stderr| it is broken") != 1 {
+			t.Errorf("%v does not quote the program, or not once: %d\n%s", args, code, out)
+		}
+	}
 	if out, code := sources(r, r.State, "verify"); code != 0 || strings.Contains(out, "live ") {
 		t.Errorf("verify of a stopped one: %d\n%s", code, out)
 	}

@@ -47,7 +47,7 @@ type Rig struct {
 }
 
 // New makes the folders and writes the configuration. In it, DIR stands for
-// the rig's folder and ACTOR for the actor's path.
+// the rig's folder, ACTOR for the actor's path and HANDOVER for that of handover.
 func New(t testing.TB, config string) *Rig {
 	t.Helper()
 	programs := Build(t)
@@ -76,7 +76,7 @@ func New(t testing.TB, config string) *Rig {
 // Configure writes another configuration, for the next Run.
 func (r *Rig) Configure(config string) {
 	r.t.Helper()
-	config = strings.NewReplacer("DIR", r.Dir, "ACTOR", r.Programs.Actor).Replace(config)
+	config = strings.NewReplacer("DIR", r.Dir, "ACTOR", r.Programs.Actor, "HANDOVER", r.Programs.Handover).Replace(config)
 	if err := os.WriteFile(r.Config, []byte(config), 0o600); err != nil {
 		r.t.Fatal(err)
 	}

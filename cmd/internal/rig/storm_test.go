@@ -13,9 +13,10 @@ import (
 
 // TestStorm: hundreds of services that crash at once and always are started
 // again within start.rate and start.burst, and those with a higher priority come
-// first; the healthy ones are not touched.
+// first; a person's start waits for no token at all. The healthy ones are not
+// touched.
 func TestStorm(t *testing.T) {
-	const rate, burst, storm = 100, 50, 200
+	const rate, burst, storm, asked = 100, 50, 200, 5
 	r := rig.New(t, fmt.Sprintf(`[start]
 rate = %d
 burst = %d
@@ -28,7 +29,14 @@ command = ["/bin/sleep", "1000"]
 count = 5
 priority = 10
 backoff.initial = "0s"
+[service.person]
+command = ["/bin/sleep", "1000"]
+autostart = false
+priority = -10
 `, rate, burst, storm))
+	// Stubs that were at their gates when the person came (start.concurrency), and
+	// what is let pass while the old one of his service ends.
+	const passed = burst
 	r.Run()
 	var first [5]event.ServiceStatus
 	for i := range first {
@@ -43,6 +51,9 @@ backoff.initial = "0s"
 		s := r.Status("healthy-0")
 		return s.State == event.PhaseRunning && *s.Instance != *killed.Instance
 	})
+	for range asked {
+		r.Supctl("restart", "person").OK()
+	}
 	r.Kill(r.Engine()) // the bucket is in the state
 	r.Answers()
 	time.Sleep(time.Second)
@@ -55,15 +66,26 @@ backoff.initial = "0s"
 	r.Exit()
 	h := r.History()
 	var starts []time.Duration
-	waited := 0 // restarts of others between the death of the killed one and its own
-	dead := false
+	waited := 0                             // restarts of others between the death of the killed one and its own
+	dead, person := false, map[string]int{} // a person's commands, and how many others were started since
 	for _, e := range h {
 		switch d := e.Record.Data.(type) {
+		case event.CommandAcceptedData:
+			if slices.Equal(d.Targets, []string{"person"}) {
+				person[d.Command] = 0
+			}
+		case event.CommandEndedData:
+			if n, ok := person[d.Command]; ok && n > passed {
+				t.Errorf("a person's restart waited for %d starts that supd had decided", n)
+			}
 		case event.InstanceExitedData:
 			dead = dead || d.Instance == *killed.Instance
 		case event.InstanceStartingData:
 			if d.Reason != event.ReasonRestart {
 				continue
+			}
+			for id := range person {
+				person[id]++
 			}
 			starts = append(starts, time.Duration(e.Record.Mono))
 			if e.Record.Subject == "healthy-0" {
@@ -87,6 +109,9 @@ backoff.initial = "0s"
 				t.Fatalf("%d restarts within %v, at most %.0f are allowed", n, starts[j]-starts[i], most)
 			}
 		}
+	}
+	if len(person) != asked {
+		t.Errorf("%d commands of a person, want %d", len(person), asked)
 	}
 	if waited > burst {
 		t.Errorf("a service of high priority waited for %d others", waited)

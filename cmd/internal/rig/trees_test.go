@@ -100,3 +100,76 @@ func TestEvilTrees(t *testing.T) {
 		})
 	}
 }
+
+// TestMemberOfAnotherUser: supd without privilege may not end a process of another
+// user in a service's tree. It is named with pid and command, nothing is started
+// beside it (P1, R4), and the service goes on when it has ended.
+func TestMemberOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		need(t, "root, to become somebody else")
+	}
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil {
+		need(t, "setpriv")
+	}
+	r := rig.New(t, `
+[service.web]
+command = ["/bin/sh", "-c", "if [ ! -e DIR/once ]; then : >DIR/once; DIR/become --reuid 0 --regid 0 --clear-groups sleep 600 & fi; exec sleep 1000"]
+stop.timeout = "300ms"
+`)
+	become := filepath.Join(r.Dir, "become")
+	b, err := os.ReadFile(setpriv)
+	if err == nil {
+		err = os.WriteFile(become, b, 0o755)
+	}
+	if err == nil {
+		err = os.Chmod(become, 0o755|os.ModeSetuid)
+	}
+	const uid = 65534
+	if err == nil {
+		err = os.Chown(r.Config, uid, uid)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	supd := exec.Command(r.Programs.Supd, "run", "-c", r.Config, "--state-dir", r.State, "--runtime-dir", r.Runtime)
+	supd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	r.Start(supd)
+	r.Answers()
+	r.UntilPhase("web", event.PhaseRunning)
+	var root rig.Process
+	if !rig.Wait(rig.Patience, func() bool {
+		for _, p := range r.Left() {
+			st, err := os.Stat(fmt.Sprintf("/proc/%d", p.PID))
+			if p.Comm == "sleep" && err == nil && st.Sys().(*syscall.Stat_t).Uid == 0 && p.Getenv("SUPD_SERVICE") == "web" {
+				root = p
+				return true
+			}
+		}
+		return false
+	}) {
+		r.Abandon()
+		t.Skip("NOT RUN: needs a file system that lets programs change their user")
+	}
+	first := *r.Status("web").Instance
+	r.Supctl("restart", "web", "--timeout", "2s")
+	r.Until("it is named in the log", func() bool { return strings.Contains(r.Log(), fmt.Sprintf("%d sleep (", root.PID)) })
+	r.Until("it is named in the journal", func() bool {
+		out := r.Supctl("events", "--since", "1h", "--service", "web").OK().Out
+		return strings.Contains(out, fmt.Sprintf("1 survived (sleep[%d])", root.PID))
+	})
+	if out := r.Supctl("status", "web").Out; !strings.Contains(out, fmt.Sprintf("survives KILL: sleep[%d]", root.PID)) {
+		t.Errorf("the status does not name it:\n%s", out)
+	}
+	if s := r.Status("web"); s.Instance != nil && *s.Instance != first {
+		t.Errorf("P1: %s was started beside it", *s.Instance)
+	}
+	if err := syscall.Kill(root.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.Until("the service goes on", func() bool {
+		s := r.Status("web")
+		return s.State == event.PhaseRunning && *s.Instance != first
+	})
+	r.Shutdown()
+}

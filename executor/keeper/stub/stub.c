@@ -112,7 +112,16 @@ static void say(int status, const void *what, u64 size) {
 		;
 }
 
+// on_pipe sets what happens when nobody reads the status pipe any more. To the
+// stub nothing may: with its gate open it runs the program, whoever is dead (R3,
+// P8), and an end by SIGPIPE would look like the program's own.
+static void on_pipe(u64 handler) {
+	u64 action[4] = {handler, 0, 0, 0}; // no flags, no mask
+	call(sys_rt_sigaction, 13, action, 0, 8);
+}
+
 static void __attribute__((noreturn)) fail_on(int status, int step, long negative_errno, u32 index) {
+	on_pipe(1); // SIG_IGN
 	u32 e = (u32)-negative_errno;
 	u8 m[10] = {'E', step, e, e >> 8, e >> 16, e >> 24, index, index >> 8, index >> 16, index >> 24};
 	say(status, m, sizeof m);
@@ -160,6 +169,7 @@ static void signals(void) {
 	u64 action[4] = {0, 0, 0, 0}; // SIG_DFL, no flags, no mask
 	for (int s = 1; s <= 64; s++)
 		call(sys_rt_sigaction, s, action, 0, 8);
+	on_pipe(1); // SIG_IGN, until the program is executed
 	u64 none = 0;
 	call(sys_rt_sigprocmask, 2, &none, 0, 8); // SIG_SETMASK
 }
@@ -245,13 +255,7 @@ static void gate(struct ends e) {
 		;
 	if (n != 1)
 		quit(0);
-	// The gate is open, so the program runs, even if the keeper is killed before it
-	// hears that: SIGPIPE (13) must not end what may have been recorded as started.
-	u64 action[4] = {1, 0, 0, 0}; // SIG_IGN
-	call(sys_rt_sigaction, 13, action, 0, 8);
 	say(e.status, "X", 1);
-	action[0] = 0;
-	call(sys_rt_sigaction, 13, action, 0, 8);
 }
 
 // execute tries the candidates as execvp(3) does: a missing one is passed over,
@@ -259,6 +263,7 @@ static void gate(struct ends e) {
 static void __attribute__((noreturn)) execute(int status, const char **path, u32 n, const char **argv, const char **envp) {
 	long forbidden = 0, e = -enoent;
 	u32 which = 0, i;
+	on_pipe(0); // SIG_DFL, for the program
 	for (i = 0; i < n; i++) {
 		e = call(sys_execve, path[i], argv, envp, 0);
 		if (e == -eacces && !forbidden) {

@@ -13,6 +13,7 @@ const (
 	FeaturePIDs                            // pids
 	FeatureRealTime                        // the keeper's threads go before all normal ones
 	FeatureNice                            // they only have a better nice value
+	FeaturePidfdPinned                     // exit status even if all of supd dies
 )
 
 // Death is how a process of ours ended; PID 0 means that none did so far.

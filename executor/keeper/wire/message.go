@@ -54,6 +54,7 @@ const (
 
 	// Engine to keeper.
 	KindUpgrade
+	KindFollow
 )
 
 // kinds holds what is known about each kind: its name, a fresh message, and how
@@ -88,6 +89,7 @@ var kinds = [...]struct {
 	KindUpgradeFailed:  {"upgrade-failed", func() Message { return new(UpgradeFailed) }, 0},
 	KindUpgrade:        {"upgrade", func() Message { return new(Upgrade) }, 1},
 	KindGrant:          {"grant", func() Message { return new(Grant) }, 0},
+	KindFollow:         {"follow", func() Message { return new(Follow) }, 0},
 }
 
 // String returns the kind's name.

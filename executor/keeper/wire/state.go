@@ -147,6 +147,9 @@ type Slot struct {
 	Deadline uint64
 	TimedOut bool
 	Tail     []byte
+	// Named is the process of the last Follow, Refused why it is not the main one.
+	Named   int
+	Refused Refusal
 }
 
 // Exit is how a main process ended.
@@ -203,6 +206,8 @@ type Operation struct {
 	Processes []Process
 	Survived  int    // processes still there at the end of a Sweep
 	Took      uint64 // nanoseconds
+	// Left names up to MaxPIDs of those that survived.
+	Left []Process
 }
 
 // Kind names the type.
@@ -240,6 +245,8 @@ func (m *Slot) walk(c *codec) {
 	c.u64(&m.Deadline)
 	c.bool(&m.TimedOut)
 	c.bytes(&m.Tail, MaxTail)
+	c.count(&m.Named)
+	c.enum((*uint8)(&m.Refused), 0, uint8(RefusalEnded))
 }
 
 func (f *Failure) walk(c *codec) {
@@ -265,20 +272,26 @@ func (m *Operation) walk(c *codec) {
 	c.enum((*uint8)(&m.Method), 0, uint8(MethodScan))
 	c.errno(&m.Errno)
 	c.count(&m.Count)
-	n := len(m.Processes)
+	c.processes(&m.Processes)
+	c.count(&m.Survived)
+	c.u64(&m.Took)
+	c.processes(&m.Left)
+}
+
+// processes carries up to MaxPIDs processes.
+func (c *codec) processes(v *[]Process) {
+	n := len(*v)
 	c.count(&n)
 	if n > MaxPIDs {
 		c.fail("%d processes exceed %d", n, MaxPIDs)
 	}
 	if c.err == nil && c.decoding && n > 0 {
-		m.Processes = make([]Process, n)
+		*v = make([]Process, n)
 	}
 	for i := 0; i < n && c.err == nil; i++ {
-		c.count(&m.Processes[i].PID)
-		c.str(&m.Processes[i].Comm, maxComm)
+		c.count(&(*v)[i].PID)
+		c.str(&(*v)[i].Comm, maxComm)
 	}
-	c.count(&m.Survived)
-	c.u64(&m.Took)
 }
 
 func (c *codec) errno(v *syscall.Errno) {

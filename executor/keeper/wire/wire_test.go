@@ -29,12 +29,12 @@ func samples() []Message {
 			true, AdoptionOK, true, 1, 2, 3,
 			Exit{true, 0x100, 4, 5},
 			true, true, true, true, true, true, true,
-			true, true, TaskHook, i, 11, true, []byte("last words"),
+			true, true, TaskHook, i, 11, true, []byte("last words"), 12, RefusalUser,
 		},
-		&Operation{i, o, true, true, 9, ScopeGroup, MethodScan, unix.EPERM, 2, []Process{{5, "a"}, {6, "b"}}, 1, 99},
+		&Operation{i, o, true, true, 9, ScopeGroup, MethodScan, unix.EPERM, 2, []Process{{5, "a"}, {6, "b"}}, 1, 99, []Process{{7, "c"}}},
 		&Logger{1, 2, death}, &LoggerEvent{[]byte("e"), 3}, &HostSignal{1, 15},
 		&Attach{i, "svc", Stderr, true, []byte("s")}, &Finish{}, &Drained{i, Stdout},
-		&Hold{i, HeldStderr, true, []byte("s")}, &Released{i}, &Upgrade{i}, &UpgradeFailed{i, "e"},
+		&Hold{i, HeldStderr, true, []byte("s")}, &Released{i}, &Upgrade{i}, &UpgradeFailed{i, "e"}, &Follow{i, 7, 8, 9},
 	}
 }
 
@@ -127,7 +127,7 @@ func TestStringsOfEnums(t *testing.T) {
 		n := rapid.Uint8().Draw(t, "n")
 		for _, s := range []string{
 			State(n).String(), Step(n).String(), Scope(n).String(), Stream(n).String(), Method(n).String(), Kind(n).String(),
-			Adoption(n).String(), Came(n).String(),
+			Adoption(n).String(), Came(n).String(), Refusal(n).String(),
 		} {
 			if s == "" {
 				t.Fatal("a value without a name")

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"supd/executor/policy"
+	"supd/journal/event"
 )
 
 // Adopt has the keeper hold an instance that an earlier one started.
@@ -14,11 +15,25 @@ func (w *World) Adopt(service, instance string) {
 	}
 	p := w.processes[instance]
 	if p == nil || !p.running || p.boot != w.Now.Boot {
-		w.tell(policy.Lost{Service: service, Instance: instance, Leftovers: p != nil && p.tree && p.boot == w.Now.Boot})
+		w.Seen["nobody there to adopt"]++
+		w.tell(w.lost(service, instance, p))
 		return
 	}
+	w.Seen["adopted"]++
 	w.slots[instance] = &slot{executed: true, adopted: true, results: map[string]policy.Signaled{}}
 	w.tell(*p.adopted())
+}
+
+// lost is what is told of a process that is gone; of every other one the kernel
+// kept how it ended.
+func (w *World) lost(service, instance string, p *process) policy.Lost {
+	lost := policy.Lost{Service: service, Instance: instance, Leftovers: p != nil && p.tree && p.boot == w.Now.Boot}
+	if p != nil && p.ran && p.boot == w.Now.Boot && p.pid%2 == 0 && p.ended != nil && !p.ended.Unknown {
+		x := *p.ended
+		x.Leftovers, x.Left = p.tree, 0
+		lost.Exited = &x
+	}
+	return lost
 }
 
 func (p *process) adopted() *policy.Adopted {
@@ -61,6 +76,32 @@ func (w *World) NewKeeper() {
 	for _, p := range w.processes {
 		p.gate = false // at end of file its stub ends, and nobody sees how
 	}
+}
+
+// Strangers ends, with proof, what lives and is not known, as an engine does to
+// which records are missing. What it cannot find is left to the keeper that knows
+// it; if that one is gone as well, nobody does, and it ends by itself.
+func (w *World) Strangers(known func(instance string) bool) (ended []policy.Ended) {
+	for _, p := range w.sorted() {
+		if p.gate || !p.running && !p.tree || known(p.instance) {
+			continue
+		}
+		held := w.slots[p.instance] != nil
+		switch {
+		case !p.behaviour.Hidden:
+			w.Seen["a stranger found and ended"]++
+			w.treeGone(p)
+			if p.running {
+				w.dead(p, policy.Exited{Signal: event.Kill})
+			}
+			ended = append(ended, policy.Ended{Service: p.service, Instance: p.instance, Found: "no record knows it"})
+		case held:
+			w.Seen["a stranger that only the keeper knows"]++
+		default:
+			w.Vanish(p.instance)
+		}
+	}
+	return ended
 }
 
 // Reboot ends everything.

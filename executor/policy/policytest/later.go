@@ -68,6 +68,7 @@ func (w *World) die(p *process, x policy.Exited) (slowly bool) {
 		return false
 	}
 	p.dying = true
+	w.Seen["a death that takes time"]++
 	w.after(p.behaviour.DiesIn, func() {
 		if p.running {
 			w.dead(p, x)
@@ -81,6 +82,7 @@ func (w *World) die(p *process, x policy.Exited) (slowly bool) {
 func (w *World) EndStub(service string) bool {
 	for _, p := range w.sorted() {
 		if p.service == service && p.gate {
+			w.Seen["a stub ended by a person"]++
 			w.end(p, policy.Exited{Signal: "SIGKILL"})
 			return true
 		}

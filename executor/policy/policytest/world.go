@@ -23,6 +23,7 @@ type Behaviour struct {
 	NeverReady   bool // it never says that it is ready
 	HookCode     int  // what its hooks exit with
 	HookSilent   bool // nobody tells how they end
+	Hidden       bool // who looks for what no record knows does not find it
 
 	DiesIn   time.Duration // from the end of the main process to the proof of it
 	LivesFor time.Duration // then it ends by itself; 0: it does not
@@ -35,6 +36,7 @@ type process struct {
 	pid               int
 	boot              string
 	gate, running     bool // running: its program was executed and it lives
+	ran               bool // it was
 	tree              bool // members other than the main process live
 	dying             bool // it ends, and is not dead yet
 	killed            bool // KILL was sent, whatever came of it
@@ -71,6 +73,9 @@ type World struct {
 	Violations []string
 	// Keeper is the pid of the current keeper.
 	Keeper int
+	// Seen counts what happened, by kind, so that nobody believes in a kind that
+	// never does.
+	Seen map[string]int
 
 	processes map[string]*process
 	slots     map[string]*slot
@@ -85,7 +90,10 @@ type World struct {
 
 // New returns a world where nothing lives.
 func New() *World {
-	w := &World{processes: map[string]*process{}, slots: map[string]*slot{}, sent: map[string]int{}, opened: map[string]int{}, hooks: map[string]policy.HookEnded{}, hooked: map[string]int{}}
+	w := &World{
+		processes: map[string]*process{}, slots: map[string]*slot{}, sent: map[string]int{}, opened: map[string]int{},
+		hooks: map[string]policy.HookEnded{}, hooked: map[string]int{}, Seen: map[string]int{},
+	}
 	w.Now = policy.Now{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Mono: int64(time.Hour)}
 	w.Keeper = 100 // any but PID 1, which may not leave services behind
 	w.boot()
@@ -113,6 +121,7 @@ func (w *World) Park(service, instance, digest string) {
 		b = w.Behave(service)
 	}
 	if b.ParkErrno != 0 {
+		w.Seen["no stub"]++
 		w.tell(policy.ParkFailed{Service: service, Instance: instance, Step: "fork", Errno: b.ParkErrno, Error: "errno"})
 		return
 	}
@@ -129,6 +138,7 @@ func (w *World) Park(service, instance, digest string) {
 func (w *World) Open(instance string) {
 	s, p := w.slots[instance], w.processes[instance]
 	if s == nil {
+		w.Seen["the keeper does not know whose gate to open"]++
 		w.tell(policy.Forgotten{Service: w.service(instance), Instance: instance})
 		return
 	}
@@ -140,6 +150,7 @@ func (w *World) Open(instance string) {
 	}
 	p.gate = false
 	if p.behaviour.ExecErrno != 0 {
+		w.Seen["no program"]++
 		f := policy.ExecFailed{
 			Service: p.service, Instance: instance, Step: "exec", Path: "/bin/" + p.service, Errno: p.behaviour.ExecErrno, Error: "errno",
 		}
@@ -149,7 +160,7 @@ func (w *World) Open(instance string) {
 		return
 	}
 	w.oneInstance(p)
-	p.running, s.executed = true, true
+	p.running, p.ran, s.executed = true, true, true
 	p.tree = p.behaviour.Leaves
 	w.tell(policy.Executed{Service: p.service, Instance: instance})
 	if w.Awaits != nil && w.Awaits(p.service) && !p.behaviour.NeverReady {
@@ -179,6 +190,7 @@ func (w *World) Hook(d policy.Duty) bool {
 	}
 	in := policy.HookEnded{Service: d.Service, Instance: d.Instance, Hook: d.Hook, Operation: d.Operation, Executed: true, Code: b.HookCode}
 	if b.HookSilent {
+		w.Seen["a hook of which nothing is heard"]++
 		w.hooks[d.Operation] = policy.HookEnded{}
 		return false
 	}
@@ -308,10 +320,12 @@ func (w *World) Signal(instance, operation, signal, scope string) {
 		Service: w.service(instance), Instance: instance, Operation: operation, Signal: signal, Scope: scope, Result: policy.ResultGone,
 	}
 	if s == nil {
+		w.Seen["a signal to whom the keeper does not know"]++
 		w.tell(res)
 		return
 	}
 	if known, ok := s.results[operation]; ok {
+		w.Seen["a signal asked for again"]++
 		w.tell(known)
 		return
 	}
@@ -335,6 +349,14 @@ func (w *World) Signal(instance, operation, signal, scope string) {
 func (w *World) deliver(p *process, signal string, whole, harmless bool) {
 	kill := signal == event.Kill
 	p.killed = p.killed || kill
+	switch {
+	case p.dying:
+		w.Seen["a signal to whom dies already"]++
+	case kill && p.behaviour.Unkillable:
+		w.Seen["KILL in vain"]++
+	case !kill && !harmless && p.behaviour.Stubborn:
+		w.Seen["a stop in vain"]++
+	}
 	if whole && p.tree && (kill || !p.behaviour.Stubborn) {
 		w.treeGone(p)
 	}
@@ -354,6 +376,7 @@ func (w *World) Sweep(instance, operation string) {
 		swept.Survived = 1
 	case p.behaviour.SweepsInVain > 0:
 		p.behaviour.SweepsInVain--
+		w.Seen["a sweep in vain"]++
 		swept.Survived = 1
 	case p.tree:
 		swept.Killed = []event.Process{{PID: p.pid + 1000, Comm: "child"}}
