@@ -128,8 +128,9 @@ func TestEngineKilled(t *testing.T) {
 	must(t, s.client.Signal(long, "marked", unix.SIGCONT, wire.ScopeMain))
 	await[Signaled](s, long)
 	ended, _ := s.run("exit 9")
-	must(t, syscall.Kill(s.keeper.Process.Pid, unix.SIGHUP))
 	await[Exited](s, ended)
+	must(t, syscall.Kill(s.keeper.Process.Pid, unix.SIGHUP))
+	await[HostSignal](s, "") // the runtime tells the keeper of it when it comes to that
 	var parked string
 	safe := false
 	for n := range 50 {

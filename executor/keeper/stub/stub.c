@@ -255,13 +255,7 @@ static void gate(struct ends e) {
 		;
 	if (n != 1)
 		quit(0);
-	// The gate is open, so the program runs, even if the keeper is killed before it
-	// hears that: SIGPIPE (13) must not end what may have been recorded as started.
-	u64 action[4] = {1, 0, 0, 0}; // SIG_IGN
-	call(sys_rt_sigaction, 13, action, 0, 8);
 	say(e.status, "X", 1);
-	action[0] = 0;
-	call(sys_rt_sigaction, 13, action, 0, 8);
 }
 
 // execute tries the candidates as execvp(3) does: a missing one is passed over,
