@@ -32,7 +32,6 @@ func copiedStream(t *testing.T, state string) string {
 // TestReadCopy: the server reads a copy as blocks does, with and without its
 // summary, and an empty one as empty; the original stays as it is.
 func TestReadCopy(t *testing.T) {
-	t.Parallel()
 	cfg, _ := grown(t)
 	dir := cfg.StateDir
 	var want []blocks.Entry

@@ -170,11 +170,11 @@ func replayAt(r *rig.Rig, moment string) (string, error) {
 
 // TestReplayOfEveryMoment: whatever supctl dump showed, while services crashed,
 // requirements failed, supd was killed in part and as a whole, and its disk was
-// full, is what the journal folds to at that record, byte for byte (P6). 600
-// moments are held against one pass of the fold, and every tenth, or with
-// SUPD_MOMENTS each of that many, against supreplay at.
+// full, is what the journal folds to at that record, byte for byte (P6). 300
+// moments are held against one pass of the fold, every tenth against supreplay
+// at; SUPD_MOMENTS says how many others, which are then all held against both.
 func TestReplayOfEveryMoment(t *testing.T) {
-	n := int(number(t, "SUPD_MOMENTS", 600))
+	n := int(number(t, "SUPD_MOMENTS", 300))
 	every := 10
 	if os.Getenv("SUPD_MOMENTS") != "" {
 		every = 1
