@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait; who takes longer has not done it.
@@ -69,6 +71,8 @@ func (p peer) launch(bin string, n int, extra ...string) (*running, error) {
 // end kills the peer and its services, and removes what it wrote.
 func (r *running) end() error {
 	err := endAll()
+	// A supd that is killed leaves its pinned pidfds, in mounts; nobody else has any.
+	_ = unix.Unmount(filepath.Join(runtimeFolder(r.dir), "pidfds"), unix.MNT_DETACH)
 	if removed := os.RemoveAll(r.dir); err == nil {
 		err = removed
 	}
