@@ -211,6 +211,12 @@ func TestFollowSurvives(t *testing.T) {
 		if now := s.follow(i, to, 0, 0); now.PID != to {
 			t.Fatalf("%+v", now)
 		}
+		if s.table.Info.Features&wire.FeaturePidfdPinned != 0 {
+			fd, err := unix.PidfdOpen(to, 0)
+			must(t, err)
+			waitFor(t, "the new one's pin", func() bool { return pinned(t, s.dir)[i] == identity(fd) })
+			unix.Close(fd)
+		}
 		kill(t, s.enginePID)
 		s.meetEngine()
 		if len(s.table.Slots) != 1 || s.table.Slots[0].PID != to || s.table.Slots[0].State != wire.StateOpen {

@@ -17,10 +17,10 @@ import (
 )
 
 // pinned lists what is pinned in a runtime folder, as somebody sees it who enters
-// the namespace; nil if there is none.
-func pinned(t testing.TB, dir string) []string {
+// the namespace, with the identity of each; nil if there is none.
+func pinned(t testing.TB, dir string) map[string]uint64 {
 	t.Helper()
-	done := make(chan []string)
+	done := make(chan map[string]uint64)
 	ownThread(func() {
 		p := &pins{place: filepath.Join(dir, pinsFolder), held: map[string]bool{}}
 		defer close(done)
@@ -32,9 +32,13 @@ func pinned(t testing.TB, dir string) []string {
 			t.Error(err)
 			return
 		}
-		there := []string{}
+		there := map[string]uint64{}
 		for _, n := range names {
-			there = append(there, n.Name())
+			there[n.Name()] = 0
+			if fd, err := unix.Open("/"+n.Name(), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+				there[n.Name()] = identity(fd)
+				unix.Close(fd)
+			}
 		}
 		done <- there
 	})
@@ -46,7 +50,7 @@ func (s *stage) untilPinned(instances ...string) {
 	s.t.Helper()
 	waitFor(s.t, "pins", func() bool {
 		there := pinned(s.t, s.dir)
-		return !slices.ContainsFunc(instances, func(i string) bool { return !slices.Contains(there, i) })
+		return !slices.ContainsFunc(instances, func(i string) bool { return there[i] == 0 })
 	})
 }
 
@@ -82,7 +86,7 @@ func TestPinned(t *testing.T) {
 	parked := s.park(func(i string) Launch { return shell(i, "exit 5") })
 	await[Parked](s, parked)
 	s.untilPinned(ids...)
-	if there := pinned(t, s.dir); slices.Contains(there, parked) {
+	if there := pinned(t, s.dir); has(there, parked) {
 		t.Error("a stub is pinned, whose end would look like the program's")
 	}
 	// Nobody else sees more than where the namespace is, and a new one not even that.
@@ -122,15 +126,15 @@ func TestPinned(t *testing.T) {
 		}
 	}
 	must(t, s.client.Forget(ids[0]))
-	waitFor(t, "the pin of what is on record to go", func() bool { return !slices.Contains(pinned(t, s.dir), ids[0]) })
-	if there := pinned(t, s.dir); !slices.Contains(there, ids[1]) || !slices.Contains(there, ids[3]) {
+	waitFor(t, "the pin of what is on record to go", func() bool { return !has(pinned(t, s.dir), ids[0]) })
+	if there := pinned(t, s.dir); !has(there, ids[1]) || !has(there, ids[3]) {
 		t.Errorf("pinned: %v", there)
 	}
 	// What nobody asked for before something was started is nobody's.
 	next, _ := s.run("exec sleep 1000")
 	s.untilPinned(next)
-	waitFor(t, "the pin of nobody's to go", func() bool { return !slices.Contains(pinned(t, s.dir), ids[3]) })
-	if there := pinned(t, s.dir); !slices.Contains(there, ids[2]) {
+	waitFor(t, "the pin of nobody's to go", func() bool { return !has(pinned(t, s.dir), ids[3]) })
+	if there := pinned(t, s.dir); !has(there, ids[2]) {
 		t.Errorf("pinned: %v", there)
 	}
 	if err := s.upgrade("/proc/self/exe", "up"); err != "" {
@@ -139,7 +143,7 @@ func TestPinned(t *testing.T) {
 	s.meetEngine()
 	s.meetLogger()
 	needPins(t, s)
-	if there := pinned(t, s.dir); !slices.Contains(there, next) {
+	if there := pinned(t, s.dir); !has(there, next) {
 		t.Errorf("an upgrade lost the pin: %v", there)
 	}
 	must(t, s.client.Signal(next, "end", unix.SIGKILL, wire.ScopeMain))
@@ -303,4 +307,9 @@ func (s *stage) quit(keep bool) {
 	s.lastLogger.Close() // it ends at once
 	s.lastEngine.Close()
 	<-s.dead
+}
+
+func has(pins map[string]uint64, name string) bool {
+	_, there := pins[name]
+	return there
 }

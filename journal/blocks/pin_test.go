@@ -294,6 +294,10 @@ func TestSurvivesSIGKILL(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	})
 	acked := 0
 	var live string
 	lines := bufio.NewScanner(out)
