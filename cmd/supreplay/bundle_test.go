@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"supd/cmd/internal/client"
 	"supd/journal/blocks"
 )
 
@@ -119,7 +120,7 @@ func TestBomb(t *testing.T) {
 	if err := errors.Join(w.Close(), z.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openSource(file, io.Discard); err == nil || !strings.Contains(err.Error(), "far more") {
+	if _, err := openSource(file, client.Network{}, io.Discard); err == nil || !strings.Contains(err.Error(), "far more") {
 		t.Errorf("opened: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"supd/cmd/internal/client"
 	"supd/journal/blocks"
 	"supd/journal/event"
 )
@@ -219,7 +220,7 @@ func BenchmarkVerify(b *testing.B) {
 		s.crash(run)
 	}
 	writeJournal(b, folder, s.records, -1)
-	src, err := openSource(folder, nil)
+	src, err := openSource(folder, client.Network{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

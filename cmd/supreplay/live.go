@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"supd/cmd/internal/client"
@@ -21,24 +22,35 @@ const (
 	liveTimeout = time.Hour // reading a whole journal through the socket
 )
 
-// openSocket opens the journal of a running supd. Its files are read where
-// they are found and permitted, because only they show damage; else supd is
-// asked for the records.
-func openSocket(socket string) (*source, error) {
-	info, err := askInfo(socket)
+// endpoint is where a running supd answers.
+type endpoint struct {
+	address string // the path of its socket, or a URL; empty if it is not known
+	network client.Network
+}
+
+// remote tells that it is reached over the network.
+func (e endpoint) remote() bool { return strings.Contains(e.address, "://") }
+
+// openRunning opens the journal of a running supd. Its files are read where
+// they are found and permitted, because only they show damage; else, and always
+// over the network, supd is asked for the records.
+func openRunning(at endpoint) (*source, error) {
+	info, err := at.info()
 	if err != nil {
 		return nil, &coded{exitcode.Unreachable, err}
 	}
-	for _, folder := range []string{filepath.Dir(info.Output.Directory), folders.State()} {
-		if r, err := blocks.Open(filepath.Join(folder, "journal")); err == nil && nodeID(folder) == info.NodeID {
-			return &source{name: folder, folder: folder, nodeID: info.NodeID, reader: r, running: true, socket: socket}, nil
+	if !at.remote() {
+		for _, folder := range []string{filepath.Dir(info.Output.Directory), folders.State()} {
+			if r, err := blocks.Open(filepath.Join(folder, "journal")); err == nil && nodeID(folder) == info.NodeID {
+				return &source{name: folder, folder: folder, nodeID: info.NodeID, reader: r, running: true, answers: at}, nil
+			}
 		}
 	}
-	return &source{name: socket, nodeID: info.NodeID, reader: &stream{socket: socket}, running: true, socket: socket}, nil
+	return &source{name: at.address, nodeID: info.NodeID, reader: &stream{at}, running: true, answers: at}, nil
 }
 
-func dial(ctx context.Context, socket string) (*client.Client, error) {
-	c, err := client.Dial(ctx, socket, client.Options{Name: "supreplay"})
+func (e endpoint) dial(ctx context.Context) (*client.Client, error) {
+	c, err := client.Dial(ctx, e.address, client.Options{Name: "supreplay", Network: e.network})
 	var explained *client.Error
 	if errors.As(err, &explained) && explained.Hint != "" {
 		err = fmt.Errorf("%w: %s", err, explained.Hint)
@@ -46,10 +58,10 @@ func dial(ctx context.Context, socket string) (*client.Client, error) {
 	return c, err
 }
 
-func askInfo(socket string) (info event.Info, err error) {
+func (e endpoint) info() (info event.Info, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	c, err := dial(ctx, socket)
+	c, err := e.dial(ctx)
 	if err != nil {
 		return info, err
 	}
@@ -62,7 +74,7 @@ func askInfo(socket string) (info event.Info, err error) {
 func (s *source) dump() (d event.Dump, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	c, err := dial(ctx, s.socket)
+	c, err := s.answers.dial(ctx)
 	if err != nil {
 		return d, err
 	}
@@ -72,14 +84,14 @@ func (s *source) dump() (d event.Dump, err error) {
 		return d, err
 	}
 	if s.nodeID != "" && info.NodeID != s.nodeID {
-		return d, fmt.Errorf("the supd at %s is another node's", s.socket)
+		return d, fmt.Errorf("the supd at %s is another node's", s.answers.address)
 	}
 	return d, c.Ask(ctx, event.AskDump, nil, &d)
 }
 
-// stream reads records through the control socket. A record's own number
+// stream reads records from a running supd. A record's own number
 // stands for its place in the stream.
-type stream struct{ socket string }
+type stream struct{ from endpoint }
 
 // errEnough ends reading early.
 var errEnough = errors.New("enough")
@@ -89,11 +101,11 @@ func (r *stream) Records(from uint64) iter.Seq2[blocks.Entry, error] {
 	return func(yield func(blocks.Entry, error) bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), liveTimeout)
 		defer cancel()
-		c, err := dial(ctx, r.socket)
+		c, err := r.from.dial(ctx)
 		if err == nil {
 			defer c.Close()
 			err = c.Events(ctx, client.EventsQuery{From: event.Seq(from)}, func(s client.Stored) error {
-				if !yield(blocks.Entry{StreamSeq: uint64(s.Record.Seq), Time: s.Record.Time, Data: s.Bytes, File: r.socket}, nil) {
+				if !yield(blocks.Entry{StreamSeq: uint64(s.Record.Seq), Time: s.Record.Time, Data: s.Bytes, File: r.from.address}, nil) {
 					return errEnough
 				}
 				return nil

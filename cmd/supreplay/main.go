@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/manual"
 	"supd/cmd/internal/version"
@@ -78,6 +79,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // rootCommand makes the command, and what ends whatever it opens.
 func rootCommand() (root *cobra.Command, done func()) {
 	var from string
+	var network client.Network
 	var server bool
 	var opened []*source
 	root = &cobra.Command{
@@ -92,6 +94,8 @@ what it reads, so it is safe to use on the only copy there is.
   a file           of supreplay bundle, or a tar archive of a state folder,
                    plain, gzip or zstd
   a socket         supd.sock of a running supd; its files are read if they may be
+  a URL            tls://HOST:PORT of a supd that listens on the network, or
+                   nats://HOST:PORT on the loopback, with --nkey
 Without --from it is the local supd: SUPD_STATE_DIR, else /var/lib/supd for
 root, else $XDG_STATE_HOME/supd, and where that may not be read, its socket.
 
@@ -121,10 +125,14 @@ Moments are written as
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&from, "from", "", "`SOURCE` to read: a state folder, a tar archive of one, a running supd's socket (default: the local supd)")
+	root.PersistentFlags().StringVar(&from, "from", "", "`SOURCE` to read: a state folder, a tar archive of one, a running supd's socket or URL (default: the local supd)")
+	root.PersistentFlags().StringVar(&network.NKey, "nkey", os.Getenv("SUPD_NKEY"), "seed `file` of the nkey to read with over the network")
+	root.PersistentFlags().StringVar(&network.CA, "tlsca", os.Getenv("SUPD_TLSCA"), "`file` of the authorities that sign supd's certificate")
+	root.PersistentFlags().StringVar(&network.Cert, "tlscert", os.Getenv("SUPD_TLSCERT"), "`file` of our own certificate")
+	root.PersistentFlags().StringVar(&network.Key, "tlskey", os.Getenv("SUPD_TLSKEY"), "`file` of its key")
 	root.PersistentFlags().BoolVar(&server, "through-server", false, "read a temporary copy of the files through supd's server, not the files themselves")
 	open := func(cmd *cobra.Command) (*source, error) {
-		src, err := openSource(from, cmd.ErrOrStderr())
+		src, err := openSource(from, network, cmd.ErrOrStderr())
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"supd/cmd/internal/client"
 	"supd/journal/blocks"
 	"supd/journal/event"
 	"supd/projector"
@@ -166,7 +167,7 @@ func TestStateAtEveryRecord(t *testing.T) {
 	folder := t.TempDir()
 	records := whole(t).records
 	writeJournal(t, folder, records, -1)
-	src, err := openSource(folder, os.Stderr)
+	src, err := openSource(folder, client.Network{}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}

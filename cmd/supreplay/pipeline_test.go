@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supd/cmd/internal/bench/bigjournal"
+	"supd/cmd/internal/client"
 	"supd/journal/event"
 )
 
@@ -26,7 +27,7 @@ func TestPipeline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := openSource(folder, os.Stderr)
+	src, err := openSource(folder, client.Network{}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestLentRoom(t *testing.T) {
 	if _, err := bigjournal.Write(folder, 40_000); err != nil { // four blocks
 		t.Fatal(err)
 	}
-	src, err := openSource(folder, os.Stderr)
+	src, err := openSource(folder, client.Network{}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestStepperFindsItsWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := openSource(folder, os.Stderr)
+	src, err := openSource(folder, client.Network{}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supd/cmd/internal/client"
 	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/folders"
 	"supd/journal/blocks"
@@ -33,7 +34,7 @@ type source struct {
 	nodeID  string // empty if it is not known
 	reader  records
 	running bool                     // a supd is at work on it
-	socket  string                   // where it answers; empty if that is not known
+	answers endpoint                 // where it answers
 	temp    []string                 // temporary folders
 	lines   map[string][]output.Line // by service, of a bundle; nil: they are in the folder
 }
@@ -47,15 +48,19 @@ func (s *source) close() {
 }
 
 // openSource opens what --from names: a state folder, a bundle of one, the
-// socket of a running supd; nothing is the local supd.
-func openSource(from string, notes io.Writer) (*source, error) {
-	if from == "" {
+// socket of a running supd or its URL; nothing is the local supd.
+func openSource(from string, network client.Network, notes io.Writer) (*source, error) {
+	at := endpoint{from, network}
+	switch {
+	case from == "":
 		return openLocal(notes)
+	case at.remote():
+		return openRunning(at)
 	}
 	info, err := os.Stat(from)
 	switch {
 	case err == nil && info.Mode().Type() == fs.ModeSocket:
-		return openSocket(from)
+		return openRunning(at)
 	case err == nil && info.Mode().IsRegular():
 		return openBundle(from, notes)
 	}
@@ -69,7 +74,7 @@ func openLocal(notes io.Writer) (*source, error) {
 	if err == nil {
 		return s, nil
 	}
-	if live, lost := openSocket(folders.Socket()); lost == nil {
+	if live, lost := openRunning(endpoint{address: folders.Socket()}); lost == nil {
 		return live, nil
 	}
 	return nil, err
@@ -89,7 +94,7 @@ func openFolder(folder string, notes io.Writer) (*source, error) {
 	}
 	s := &source{name: folder, folder: folder, reader: r, nodeID: nodeID(folder)}
 	if locked(filepath.Join(folder, "lock")) {
-		s.running, s.socket = true, folders.Socket()
+		s.running, s.answers.address = true, folders.Socket()
 		fmt.Fprintf(notes, "supreplay: note: a supd is running on %s: this shows what was durable when it was read\n", folder)
 	}
 	return s, nil

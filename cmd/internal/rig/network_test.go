@@ -84,6 +84,23 @@ func TestNetwork(t *testing.T) {
 	if info.Actor != "nkey-"+r.auditor || info.Listen == nil || info.Listen.Health != "ok" {
 		t.Errorf("info says actor %s, %+v", info.Actor, info.Listen)
 	}
+	far := func(args ...string) rig.Result {
+		return r.SupreplayOf(r.url(), append(args, "--nkey", r.auditorSeed, "--tlsca", r.ca)...)
+	}
+	r.Until("the journal tells of it over the network", func() bool {
+		return strings.Contains(far("timeline", "--kind", "command.accepted", "-o", "json").OK().Out, "nkey-"+r.admin)
+	})
+	if res := far("at", "1000000"); res.Code == exitcode.Done || !strings.Contains(res.Err, "1000000") {
+		t.Errorf("at over the network: %d, %s%s", res.Code, res.Out, res.Err)
+	}
+	far("why", "web").OK()
+	far("verify").OK()
+	if res := r.SupreplayOf(r.url(), "timeline").Is(exitcode.Unreachable); !strings.Contains(res.Err, "--nkey") { // no key
+		t.Errorf("without a key it says %s", res.Err)
+	}
+	if res := r.SupreplayOf("nats://192.0.2.1:4222", "timeline", "--nkey", r.auditorSeed).Is(exitcode.Unreachable); !strings.Contains(res.Err, "tls://") {
+		t.Errorf("without TLS it says %s", res.Err)
+	}
 	r.as(r.auditorSeed, "stop", "web").Is(exitcode.NotPermitted)
 	_, stranger := controltest.User(t)
 	if res := r.as(stranger, "status").Is(exitcode.NotPermitted); !strings.Contains(res.Err, "listen.nkeys") {

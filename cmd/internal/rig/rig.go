@@ -208,8 +208,11 @@ func (r *Rig) SupctlAt(socket string, args ...string) Result {
 }
 
 // Supreplay runs supreplay on the state folder.
-func (r *Rig) Supreplay(args ...string) Result {
-	return r.program(nil, r.Programs.Supreplay, append(args, "--from", r.State)...)
+func (r *Rig) Supreplay(args ...string) Result { return r.SupreplayOf(r.State, args...) }
+
+// SupreplayOf runs supreplay on another source.
+func (r *Rig) SupreplayOf(source string, args ...string) Result {
+	return r.program(nil, r.Programs.Supreplay, append(args, "--from", source)...)
 }
 
 func (r *Rig) program(env []string, path string, args ...string) Result {
