@@ -43,6 +43,7 @@ backoff = { initial = "10ms", max = "20ms" }
 type told struct {
 	records []event.Encoded
 	gaps    []event.JournalGapData
+	late    int // starts that a gap gave up and a publish that had timed out stored all the same
 	state   *projector.State
 }
 
@@ -76,6 +77,11 @@ func read(t *testing.T, dir string) told {
 			continue
 		}
 		all.gaps = append(all.gaps, gap)
+		for _, r := range all.records {
+			if _, start := r.Record.Data.(event.InstanceStartingData); start && gap.First <= r.Record.Seq && r.Record.Seq <= before.Seq {
+				all.late++
+			}
+		}
 		for _, raw := range gap.Kept {
 			kept, err := event.Decode(raw)
 			if err != nil {
@@ -159,8 +165,8 @@ func TestRunLogFills(t *testing.T) {
 			untold++
 		}
 	}
-	if untold != counted || counted == 0 {
-		t.Errorf("P4: %d lives are counted, %d are not told", counted, untold)
+	if counted < untold || counted > untold+all.late || counted == 0 {
+		t.Errorf("P4: %d lives are counted, %d are not told, %d may be both", counted, untold, all.late)
 	}
 	r.Supreplay("verify").OK()
 	if lines := strings.Count(r.Supreplay("timeline", "--kind", string(event.CommandAccepted)).Out, "\n"); lines < len(commands) {
