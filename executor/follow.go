@@ -119,10 +119,16 @@ func (l *Loop) mayBeFollowed(s keeper.Slot) bool {
 // exited decides on an exit; where its service may have named another main process,
 // when all was heard that lies in the notify socket now.
 func (l *Loop) exited(s keeper.Slot) error {
+	x := &end{slot: s}
+	l.ends[s.Instance] = x
 	decide := func() {
-		_ = l.Do(context.Background(), func(*Core) error { return l.decideEnd(s.Instance) }) // fails if the loop is over
+		_ = l.Do(context.Background(), func(*Core) error { // fails if the loop is over
+			if l.ends[s.Instance] != x {
+				return nil // it was decided, or taken back; a later exit has a timer of its own
+			}
+			return l.decideEnd(s.Instance)
+		})
 	}
-	l.ends[s.Instance] = &end{slot: s}
 	if !l.mayBeFollowed(s) || !l.Drain(decide) {
 		return l.decideEnd(s.Instance)
 	}

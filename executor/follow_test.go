@@ -114,6 +114,27 @@ func TestNamedBeforeItsEnd(t *testing.T) {
 	})
 }
 
+// An exit that was taken back decides nothing later, and nothing of a later exit:
+// that one waits until all is heard that was said before it.
+func TestExitTakenBack(t *testing.T) {
+	followed(t, func(r *loopRig, d *drains, s *keeper.Slot) {
+		r.dies(s)
+		first := drains{asked: d.asked}
+		d.asked = nil
+		if why := r.names(s.Instance, 5000); why != "" {
+			t.Fatalf("refused: %q", why)
+		}
+		r.pass(hearLimit / 2)
+		r.dies(s)
+		first.heard()
+		r.recorded(event.InstanceExited, 0)
+		r.pass(hearLimit / 2) // the first one's
+		r.recorded(event.InstanceExited, 0)
+		d.heard()
+		r.recorded(event.InstanceExited, 1)
+	})
+}
+
 func TestEndAfterAllIsHeard(t *testing.T) {
 	for name, how := range map[string]func(r *loopRig, d *drains, s *keeper.Slot){
 		"nothing was said": func(r *loopRig, d *drains, _ *keeper.Slot) { d.heard() },

@@ -53,7 +53,9 @@ func Decide(tx *Tx, in Input) {
 
 // afterEnd tells that an input comes to nothing because the last record of an
 // orderly end is written. Facts are still recorded: what a service that was
-// left running does until the keeper has gone, and what was not kept (P3, P4).
+// left running does until the keeper has gone, and what was not kept (P3, P4). A
+// KILL that is told after the exit it led to is none that changes anything: the
+// last record stays the last.
 func (tx *Tx) afterEnd(in Input) bool {
 	switch in := in.(type) {
 	case Command:
@@ -67,6 +69,9 @@ func (tx *Tx) afterEnd(in Input) bool {
 		return true
 	case Rejected, Denied, Configure, ConfigRefused, Shutdown, LoggerStarted, Settle:
 		return true
+	case Signaled:
+		v := tx.State.Services[in.Service]
+		return v == nil || !v.Live()
 	}
 	return false
 }

@@ -377,7 +377,7 @@ func (c *check) stream(service string, i int, text string, got map[string]*accou
 func (c *check) verify() {
 	c.r.Supreplay("verify").Is(exitcode.Done)
 	if last := c.history[len(c.history)-1].Record.Kind; last != event.SupdStopped {
-		c.t.Errorf("the last record is %s, not supd.stopped", last)
+		c.t.Errorf("the last record is %s, not supd.stopped:\n%s", last, c.tail(12))
 	}
 }
 
