@@ -3,7 +3,6 @@ package output
 import (
 	"bytes"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,7 @@ import (
 func TestFloodsShareFairly(t *testing.T) {
 	const writers, total = 200, 200 << 20
 	b := newBench(t, t.TempDir(), Options{})
-	var sum atomic.Int64
+	var sum, begun atomic.Int64
 	var counts [writers]int64
 	var wg sync.WaitGroup
 	block := bytes.Repeat([]byte("flood of text without an end in sight\n"), 200)
@@ -26,15 +25,19 @@ func TestFloodsShareFairly(t *testing.T) {
 		wg.Go(func() {
 			defer w.Close()
 			<-start
-			for sum.Load() < total {
+			for first := true; sum.Load() < total; first = false {
 				n, err := w.Write(block)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				counts[i] += int64(n)
-				sum.Add(int64(n))
-				runtime.Gosched() // else Go lets one write for 10 ms while the others have not begun
+				if first {
+					begun.Add(1)
+				}
+				if begun.Load() == writers { // before that the logger has few to share among
+					counts[i] += int64(n)
+					sum.Add(int64(n))
+				}
 			}
 		})
 	}
