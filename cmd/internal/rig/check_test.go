@@ -381,6 +381,15 @@ func (c *check) verify() {
 	}
 }
 
+// tail shows the last records, a line each.
+func (c *check) tail(n int) string {
+	var b strings.Builder
+	for _, e := range c.history[max(0, len(c.history)-n):] {
+		b.Write(append(e.Bytes, '\n'))
+	}
+	return b.String()
+}
+
 // replay: the journal folds to the state that supd showed (P6).
 func (c *check) replay(dump event.Dump) {
 	c.t.Helper()
