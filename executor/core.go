@@ -230,10 +230,11 @@ func (c *Core) commit(records []event.Encoded) error {
 }
 
 // Tend gives the journal what it needs, and lets time pass: call it after a
-// batch of steps.
+// batch of steps. A base that is due when supd has stopped is the next engine's:
+// nothing follows the last record that can wait.
 func (c *Core) Tend() error {
 	p := c.Journal.Pressure()
-	if p.Base {
+	if p.Base && !c.Config.State.Supd.Stopped {
 		if err := c.Step(policy.Base{}); err != nil {
 			return err
 		}

@@ -92,6 +92,7 @@ a service ends by itself
 a signal asked for again
 a signal to whom dies already
 a signal to whom the keeper does not know
+a signal told after the exit it led to
 a stop in vain
 a stranger found and ended
 a stranger that only the keeper knows

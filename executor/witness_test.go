@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -27,6 +28,14 @@ type witness struct {
 	accepted      map[string]event.CommandAcceptedData
 	ended         map[string]int
 	orderedToStop map[string]bool
+	stopped       *stopped // nil: supd goes on
+}
+
+// stopped is what may still be told after the last record of an orderly end: of
+// the services that it left alive, and of what was not kept.
+type stopped struct {
+	left map[string]bool
+	gap  bool // the last record was a gap, or part of the base behind it
 }
 
 // facts are what records say of one service.
@@ -39,10 +48,11 @@ type facts struct {
 
 	instance                 string // not known to have ended
 	running, ready, stopping bool
-	completed                bool // a oneshot has done its work
-	expected                 bool // its newest exit
-	tree                     bool // of the newest instance; what it left behind is not known to be gone
-	row                      int  // restarts in a row, as far as they certainly count
+	completed                bool   // a oneshot has done its work
+	expected                 bool   // its newest exit
+	tree                     bool   // of the newest instance; what it left behind is not known to be gone
+	hook                     string // an operation, not known to have ended
+	row                      int    // restarts in a row, as far as they certainly count
 	started                  event.Record
 }
 
@@ -79,7 +89,17 @@ func (x *witness) judge(ok bool, format string, args ...any) {
 
 // see takes one record.
 func (x *witness) see(r event.Record) {
+	if x.stopped != nil {
+		x.afterEnd(r)
+	}
 	switch d := r.Data.(type) {
+	case event.SupdStoppedData:
+		x.stopped = &stopped{left: map[string]bool{}}
+		for name, f := range x.facts {
+			if f.instance != "" || f.tree || f.hook != "" {
+				x.stopped.left[name] = true
+			}
+		}
 	case event.EngineStartedData:
 		if x.boot != r.Boot {
 			for _, f := range x.facts {
@@ -108,6 +128,22 @@ func (x *witness) see(r event.Record) {
 			x.seeService(f, r)
 		}
 	}
+}
+
+// afterEnd: nothing follows the last record but what the services do that it left
+// alive, and what was not kept (P3, P4).
+func (x *witness) afterEnd(r event.Record) {
+	if r.Kind == event.EngineStarted {
+		x.stopped = nil
+		return
+	}
+	service := r.Subject
+	if d, ok := r.Data.(event.RecoverySettledData); ok {
+		service = d.Service
+	}
+	gap := r.Kind == event.JournalGap || r.Kind == event.StateBase && x.stopped.gap
+	x.judge(gap || x.stopped.left[service], "%s of %q follows supd.stopped, which left %v alive", r.Kind, service, slices.Sorted(maps.Keys(x.stopped.left)))
+	x.stopped.gap = gap
 }
 
 // results: each target has one, and no other service.
@@ -155,6 +191,10 @@ func (x *witness) seeService(f *facts, r event.Record) {
 		f.tree = f.tree && d.Survived > 0 && d.Method != projector.MethodLeft
 	case event.InstanceExitedData:
 		x.exited(f, r, d)
+	case event.HookStartedData:
+		f.hook = d.Operation
+	case event.HookEndedData:
+		f.hook = ""
 	}
 }
 

@@ -24,6 +24,7 @@ type Behaviour struct {
 	HookCode     int  // what its hooks exit with
 	HookSilent   bool // nobody tells how they end
 	Hidden       bool // who looks for what no record knows does not find it
+	ToldLate     bool // what came of a signal is told after what it led to
 
 	DiesIn   time.Duration // from the end of the main process to the proof of it
 	LivesFor time.Duration // then it ends by itself; 0: it does not
@@ -339,11 +340,20 @@ func (w *World) Signal(instance, operation, signal, scope string) {
 	}
 	s.results[operation] = res
 	s.order = append(s.order, operation)
-	w.tell(res)
-	if res.Result != policy.ResultSent {
-		return
+	told := func() { w.tell(res) }
+	if p.behaviour.ToldLate && p.alive() { // another thread of the keeper has reaped it meanwhile
+		defer func() {
+			if !p.alive() && p.behaviour.ToldLate {
+				w.Seen["a signal told after the exit it led to"]++
+			}
+			told()
+		}()
+	} else {
+		told()
 	}
-	w.deliver(p, signal, whole, strings.HasPrefix(operation, projector.SignalOperation("")))
+	if res.Result == policy.ResultSent {
+		w.deliver(p, signal, whole, strings.HasPrefix(operation, projector.SignalOperation("")))
+	}
 }
 
 func (w *World) deliver(p *process, signal string, whole, harmless bool) {
