@@ -83,7 +83,7 @@ const simServices = 4
 func simulate(t *testing.T, seed uint64) (came map[string]int) {
 	s := &simulation{chance: rand.New(rand.NewPCG(seed, seed)), specs: map[string]event.Spec{}, left: map[string]bool{}}
 	s.rig = newRig(t, fmt.Sprintf("seed %d", seed), -1)
-	s.rands, s.memory.direct, s.publishing = s.chance.Float64, true, s.inDoubt
+	s.rands, s.choose, s.memory.direct, s.publishing = s.chance.Float64, s.chance.IntN, true, s.inDoubt
 	s.everyBase, s.everyCompact, s.full = 60+s.chance.IntN(100), 30+s.chance.IntN(100), 40+s.chance.IntN(100)
 	s.w.Behave = s.behaviour
 	s.w.MayLeave = func(service string) bool { return s.left[service] }
@@ -115,7 +115,7 @@ func simulate(t *testing.T, seed uint64) (came map[string]int) {
 func (s *simulation) end() {
 	s.note("it calms down")
 	s.hang, s.forked, s.untilCrash, s.mute, s.publishing = false, false, -1, false, nil
-	s.w.Behave = nil
+	s.w.Behave, s.deaf = nil, false
 	s.rest()
 	s.configure() // an engine may have died on the last one
 	s.rest()
@@ -174,8 +174,16 @@ func (s *simulation) step() {
 		d := time.Duration(s.chance.IntN(3000)) * time.Millisecond
 		s.did("calm", " %s", d)
 		s.calm(d)
-	case n < 76:
+	case n < 75:
 		s.speak()
+	case n < 76:
+		if s.one(4) {
+			s.deaf = !s.deaf
+			s.did("the notify socket is flooded", ": %v", s.deaf)
+			break
+		}
+		name, whom := s.service(), s.chance.IntN(6)%3
+		s.note("%s names a main process: %v, %d", name, s.w.Names(name, whom), whom)
 	case n < 77:
 		s.mute = !s.mute
 		s.did("nobody gets ready", ": %v", s.mute)

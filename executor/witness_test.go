@@ -25,6 +25,7 @@ type witness struct {
 	// boot or the record of their exit was lost.
 	unsure        map[string]bool
 	exits         map[string]int
+	pids          map[string]int // main processes, by instance
 	accepted      map[string]event.CommandAcceptedData
 	ended         map[string]int
 	orderedToStop map[string]bool
@@ -58,7 +59,7 @@ type facts struct {
 
 func newWitness(w *policytest.World, fail func(string, ...any)) *witness {
 	return &witness{
-		fail: fail, w: w, facts: map[string]*facts{}, unsure: map[string]bool{}, exits: map[string]int{},
+		fail: fail, w: w, facts: map[string]*facts{}, unsure: map[string]bool{}, exits: map[string]int{}, pids: map[string]int{},
 		accepted: map[string]event.CommandAcceptedData{}, ended: map[string]int{}, orderedToStop: map[string]bool{},
 	}
 }
@@ -178,6 +179,8 @@ func (x *witness) seeService(f *facts, r event.Record) {
 		x.judge(time.Duration(d.Delay) >= least, "%s: restart %d in a row comes after %v, not %v", r.Subject, f.row, d.Delay, least)
 	case event.InstanceStartingData:
 		x.starting(f, r, d)
+	case event.InstanceAdoptedData:
+		x.adopted(d)
 	case event.InstanceRunningData:
 		f.running = true
 	case event.InstanceReadyData:
@@ -210,11 +213,19 @@ func (x *witness) starting(f *facts, r event.Record, d event.InstanceStartingDat
 	for _, c := range g.Conflicts(r.Subject) {
 		x.judge(x.facts[c].instance == "", "%s starts beside %s, with which it is in conflict", r.Subject, c)
 	}
+	x.pids[d.Instance] = d.PID
 	if d.Reason != event.ReasonRestart {
 		f.row = 0
 	}
 	f.instance, f.running, f.stopping, f.completed, f.started = d.Instance, false, false, false, r
 	f.ready = f.spec.Ready == nil || f.spec.Oneshot()
+}
+
+// adopted: who is said to be the main process from now on is it.
+func (x *witness) adopted(d event.InstanceAdoptedData) {
+	pid, _, _, _ := x.w.Process(d.Instance)
+	x.judge(x.mute || d.PID == pid, "R4: the main process of %s is said to be %d, and it is %d", d.Instance, d.PID, pid)
+	x.pids[d.Instance] = d.PID
 }
 
 func (x *witness) needs() *event.Graph {
