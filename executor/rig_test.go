@@ -31,6 +31,8 @@ type rig struct {
 	core *Core
 	ear
 
+	basePart int // bytes in a record of a base; 0: all of it
+
 	memory // the journal, where engines find it
 	inHand string
 
@@ -309,6 +311,7 @@ func (r *rig) answered(id string, reply event.CommandReply) {
 func (r *rig) input(in policy.Input) {
 	delete(r.asked, answerTo(in))
 	r.do(func() error { return r.decide(in) })
+	r.unanswered() // what is answered is held against the state at once
 }
 
 // answerTo names the duty that an input answers.

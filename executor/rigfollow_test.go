@@ -20,6 +20,7 @@ type ear struct {
 	drains []drain             // to be told when all before them is heard
 	calls  []func(*Core) error // of other goroutines, for the loop
 	deaf   bool                // nothing is read: others flood the socket
+	ends   map[string]int64    // exits of which the loop was told, and when
 }
 
 type naming struct {
@@ -81,6 +82,9 @@ func slotOf(x policy.Exited) keeper.Slot {
 func (r *rig) decide(in policy.Input) error {
 	switch in := in.(type) {
 	case told:
+		if x, ok := in.Input.(policy.Exited); ok {
+			r.ends[x.Instance] = r.w.Now.Mono
+		}
 		return r.loop.keeperEvent(eventOf(in))
 	case policy.Forgotten:
 		return r.loop.keeperEvent(keeper.Unknown{Instance: in.Instance})
@@ -102,7 +106,7 @@ func eventOf(in told) keeper.Event {
 
 // newLoop makes an engine's loop, of which the rig is all goroutines.
 func (r *rig) newLoop(c Config) {
-	r.ear = ear{deaf: r.ear.deaf}
+	r.ear, c.BasePart = ear{deaf: r.ear.deaf, ends: map[string]int64{}}, r.basePart
 	l := NewLoop(LoopConfig{Core: c, Host: rigKeeper{r}, Drain: func(heard func()) bool {
 		r.drains = append(r.drains, drain{len(r.w.Said), heard})
 		return true
@@ -131,7 +135,7 @@ func (r *rig) settle(in policy.Settle) error {
 		slot.TreeEmpty = f.TreeEmpty
 		if r.loop.undecided(slot, f) {
 			r.saw("an exit in the table that may be taken back")
-			undecided = append(undecided, slot)
+			undecided, r.ends[slot.Instance] = append(undecided, slot), r.w.Now.Mono
 		}
 	}
 	if err := r.core.Step(in); err != nil {
@@ -179,6 +183,16 @@ func (r *rig) hear() bool {
 	return true
 }
 
+// premature tells that an exit is recorded though the service has named another
+// main process that lives, and there was time to hear it.
+func (r *rig) premature(d event.InstanceExitedData) bool {
+	at, waited := r.ends[d.Instance]
+	return d.Leftovers && waited && r.w.Now.Mono-at < int64(hearLimit) && slices.ContainsFunc(r.w.Said, func(said policytest.Said) bool {
+		v := r.core.State().Services[said.Service]
+		return said.Instance == d.Instance && notifies(&v.Spec) && r.w.Follows(said)
+	})
+}
+
 // heard takes the oldest message out of the socket.
 func (r *rig) heard() {
 	r.w.Said = r.w.Said[1:]
@@ -214,6 +228,7 @@ func (r *rig) call() bool {
 	f := r.calls[0]
 	r.calls = r.calls[1:]
 	r.do(func() error { return f(r.core) })
+	r.unanswered()
 	return true
 }
 

@@ -85,6 +85,9 @@ func simulate(t *testing.T, seed uint64) (came map[string]int) {
 	s.rig = newRig(t, fmt.Sprintf("seed %d", seed), -1)
 	s.rands, s.choose, s.memory.direct, s.publishing = s.chance.Float64, s.chance.IntN, true, s.inDoubt
 	s.everyBase, s.everyCompact, s.full = 60+s.chance.IntN(100), 30+s.chance.IntN(100), 40+s.chance.IntN(100)
+	if s.one(3) {
+		s.basePart = 2000 + s.chance.IntN(4000)
+	}
 	s.w.Behave = s.behaviour
 	s.w.MayLeave = func(service string) bool { return s.left[service] }
 	s.w.Oneshot = func(service string) bool {
@@ -117,6 +120,7 @@ func (s *simulation) end() {
 	s.hang, s.forked, s.untilCrash, s.mute, s.publishing = false, false, -1, false, nil
 	s.w.Behave, s.deaf = nil, false
 	s.rest()
+	s.witness.definitions()
 	s.configure() // an engine may have died on the last one
 	s.rest()
 	s.finish()
@@ -274,11 +278,21 @@ func (s *simulation) publisherAt() event.Seq {
 		last = event.Seq(len(s.records))
 	}
 	cuts := slices.DeleteFunc(slices.Clone(s.inside), func(seq event.Seq) bool { return seq < s.durable || seq > last })
+	if parts := slices.DeleteFunc(slices.Clone(cuts), s.between); len(parts) > 0 {
+		s.saw("a base is cut in two")
+		return parts[s.chance.IntN(len(parts))]
+	}
 	if len(cuts) > 0 && s.one(2) {
 		s.saw("a batch is cut in two")
 		return cuts[s.chance.IntN(len(cuts))]
 	}
 	return s.durable + event.Seq(s.chance.IntN(int(last-s.durable)+1))
+}
+
+// between tells that the next record is not a part of a base whose first it follows.
+func (s *simulation) between(seq event.Seq) bool {
+	d, ok := s.records[seq].Record.Data.(event.StateBaseData)
+	return !ok || d.Part == 1
 }
 
 // lose keeps the first records only.

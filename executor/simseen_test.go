@@ -115,6 +115,8 @@ no program
 no stub
 nobody gets ready
 nobody there to adopt
+a base in parts
+a base is cut in two
 a batch is cut in two
 reboot
 reboot with records

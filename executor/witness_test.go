@@ -30,6 +30,7 @@ type witness struct {
 	ended         map[string]int
 	orderedToStop map[string]bool
 	stopped       *stopped // nil: supd goes on
+	limiter       limiter
 }
 
 // stopped is what may still be told after the last record of an orderly end: of
@@ -55,6 +56,9 @@ type facts struct {
 	hook                     string // an operation, not known to have ended
 	row                      int    // restarts in a row, as far as they certainly count
 	started                  event.Record
+	startedAs                event.Spec // what the newest instance was started as
+	due                      bool       // it is new and to start by itself, and no want is recorded yet
+	former                   string     // an instance of the service of this name that was removed
 }
 
 func newWitness(w *policytest.World, fail func(string, ...any)) *witness {
@@ -123,7 +127,12 @@ func (x *witness) see(r event.Record) {
 			f = &facts{want: event.Down}
 			x.facts[r.Subject] = f
 		}
+		if added := f.removed || f.digest == ""; added {
+			f.due, f.former = d.Spec.Autostart && f.want == event.Down, f.instance
+		}
 		f.spec, f.digest, f.removed, x.graph = d.Spec, d.Digest, false, nil
+	case event.ConfigAppliedData:
+		x.limiter.set(d.Start)
 	default:
 		if f := x.facts[r.Subject]; f != nil {
 			x.seeService(f, r)
@@ -161,9 +170,9 @@ func (x *witness) results(d event.CommandEndedData) {
 func (x *witness) seeService(f *facts, r event.Record) {
 	switch d := r.Data.(type) {
 	case event.ServiceRemovedData:
-		f.removed, f.completed, f.expected, f.row, x.graph = true, false, false, 0, nil
+		f.removed, f.completed, f.expected, f.due, f.row, x.graph = true, false, false, false, 0, nil
 	case event.ServiceWantedData:
-		f.want, f.wantReason = d.Want, d.Reason
+		f.want, f.wantReason, f.due = d.Want, d.Reason, false
 		if d.Want == event.Up || d.Reason != event.ReasonCompleted {
 			f.completed = false
 		}
@@ -213,7 +222,10 @@ func (x *witness) starting(f *facts, r event.Record, d event.InstanceStartingDat
 	for _, c := range g.Conflicts(r.Subject) {
 		x.judge(x.facts[c].instance == "", "%s starts beside %s, with which it is in conflict", r.Subject, c)
 	}
-	x.pids[d.Instance] = d.PID
+	if d.Reason == event.ReasonRestart && !x.ordered(r.Subject) {
+		x.judge(x.limiter.take(r), "P9: %s is restarted, and the limiter has no token for it", r.Subject)
+	}
+	x.pids[d.Instance], f.startedAs = d.PID, f.spec
 	if d.Reason != event.ReasonRestart {
 		f.row = 0
 	}
@@ -271,6 +283,26 @@ func (x *witness) exited(f *facts, r event.Record, d event.InstanceExitedData) {
 	f.expected, f.instance, f.tree = d.Expected, "", d.Leftovers
 	if time.Duration(d.Uptime) >= time.Duration(f.spec.Backoff.ResetAfter) {
 		f.row = 0
+	}
+}
+
+// ordered tells that a person waits for something of a service: it need not stand
+// in the limiter's queue.
+func (x *witness) ordered(service string) bool {
+	for id, a := range x.accepted {
+		if x.ended[id] == 0 && slices.Contains(a.Targets, service) {
+			return true
+		}
+	}
+	return false
+}
+
+// definitions: what was configured is in force, wherever a batch was cut.
+func (x *witness) definitions() {
+	for name, f := range x.facts {
+		x.judge(!f.due, "%s is new and starts by itself, and never was wanted", name)
+		_, other := f.startedAs.Diff(f.spec)
+		x.judge(f.removed || f.instance == "" || !other && f.former != f.instance, "%s of %s runs as it was configured before", f.instance, name)
 	}
 }
 

@@ -112,6 +112,12 @@ func (w *World) Follow(instance string, pid int) {
 	w.tell(Unfollowed{Service: p.service, Instance: instance, Refused: s.refused})
 }
 
+// Follows tells that the process named is one that could be followed.
+func (w *World) Follows(said Said) bool {
+	p := w.processes[said.Instance]
+	return p != nil && p.tree && p.child == said.PID && w.slots[said.Instance] != nil
+}
+
 // replace makes the child the main process. The one before it, if it lives, is
 // one of the tree.
 func (w *World) replace(s *slot, p *process) {
@@ -122,6 +128,9 @@ func (w *World) replace(s *slot, p *process) {
 		p.tree, s.exited, p.ended, p.running = false, nil, nil, true
 	}
 	p.pid, p.child, p.dying = p.child, p.pid, false
+	if p.behaviour.Daemons--; p.behaviour.Daemons > 0 {
+		w.daemon(p)
+	}
 	if w.Oneshot != nil && w.Oneshot(p.service) {
 		w.whileMain(p, p.behaviour.DiesIn/4, func() { w.end(p, policy.Exited{}) })
 	}

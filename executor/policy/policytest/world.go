@@ -25,7 +25,7 @@ type Behaviour struct {
 	HookSilent   bool // nobody tells how they end
 	Hidden       bool // who looks for what no record knows does not find it
 	ToldLate     bool // what came of a signal is told after what it led to
-	Daemon       bool // it names a child as its main process, and its own ends
+	Daemons      int  // how many times it names a child as its main process, and its own ends
 
 	DiesIn   time.Duration // from the end of the main process to the proof of it
 	LivesFor time.Duration // then it ends by itself; 0: it does not
@@ -183,7 +183,7 @@ func (w *World) Open(instance string) {
 		w.tell(policy.Ready{Service: p.service, Instance: instance, By: "notify"})
 	}
 	w.live(p)
-	if p.behaviour.Daemon {
+	if p.behaviour.Daemons > 0 {
 		w.daemon(p)
 	}
 	if w.Oneshot != nil && w.Oneshot(p.service) {
