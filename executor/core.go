@@ -41,6 +41,7 @@ type Config struct {
 	Prober       Prober
 	NotifySocket string
 	NodeID       string // which services are told, so that they can be told from another supd's
+	BasePart     int    // bytes of state in a record of a base; 0: projector.MaxBasePart
 	Poisoned     string // id of a command that killed the engine twice (R12)
 	// Use, if not nil, is called when a configuration is applied, before services
 	// are started with it: Launches answers from it afterwards.
@@ -230,11 +231,12 @@ func (c *Core) commit(records []event.Encoded) error {
 }
 
 // Tend gives the journal what it needs, and lets time pass: call it after a
-// batch of steps.
+// batch of steps. A base that is due when supd has stopped is the next engine's:
+// nothing follows the last record that can wait.
 func (c *Core) Tend() error {
 	p := c.Journal.Pressure()
-	if p.Base {
-		if err := c.Step(policy.Base{}); err != nil {
+	if p.Base && !c.Config.State.Supd.Stopped {
+		if err := c.Step(policy.Base{Part: c.BasePart}); err != nil {
 			return err
 		}
 	}
@@ -264,7 +266,7 @@ func (c *Core) dropUndurable(refused ...event.Encoded) error {
 	s := c.Config.State
 	tx := policy.NewTx(s, c.now, 0, c.mint)
 	policy.Decide(tx, policy.Note{Data: gap})
-	policy.Decide(tx, policy.Base{})
+	policy.Decide(tx, policy.Base{Part: c.BasePart})
 	if err := c.Journal.Drop(tx.Records, s.Kept(), s.Seq(), s.Hash()); err != nil {
 		return fmt.Errorf("cannot make room in the run log: %w", err)
 	}

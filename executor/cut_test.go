@@ -80,3 +80,35 @@ func TestConflictIsRemoved(t *testing.T) {
 	r.expect("web", event.PhaseRunning, event.Up)
 	r.finish()
 }
+
+// A service that waited for the limiter, and for which no stub could be forked when
+// its turn came, waits for the limiter once more if another one has the token.
+func TestLimiterAfterFailedFork(t *testing.T) {
+	r := newRig(t, "limiter", -1)
+	full := false
+	r.w.Behave = func(s string) policytest.Behaviour {
+		if s == "db" && full {
+			return policytest.Behaviour{ParkErrno: 11}
+		}
+		return policytest.Behaviour{}
+	}
+	file := configure(rigSpec("db"), rigSpec("web"))
+	file.Start = &event.StartLimit{Rate: 0.1, Burst: 1}
+	r.input(file)
+	r.send(event.VerbStart, nil, "all")
+	r.calm(time.Second)
+	r.w.Exit("web", 1) // takes the token
+	r.calm(time.Second)
+	full = true
+	r.w.Exit("db", 1)
+	r.calm(10 * time.Second)
+	if v := r.core.State().Services["db"]; v.Phase != event.PhaseBackoff {
+		t.Fatalf("db is %s", v.Phase)
+	}
+	full = false
+	r.w.Exit("web", 1) // takes the next one
+	r.calm(time.Minute)
+	r.expect("db", event.PhaseRunning, event.Up)
+	r.expect("web", event.PhaseRunning, event.Up)
+	r.finish()
+}

@@ -7,6 +7,7 @@ import (
 
 	"supd/executor/keeper"
 	"supd/executor/keeper/wire"
+	"supd/executor/policy"
 	"supd/executor/probe"
 	"supd/projector"
 )
@@ -32,20 +33,7 @@ type end struct {
 // loop's.
 func (l *Loop) Follow(ctx context.Context, m probe.Main) (refused string, err error) {
 	answer := make(chan string, 1)
-	err = l.Do(ctx, func(c *Core) error {
-		v := c.State().Services[m.Service]
-		switch {
-		case v == nil || v.Instance == nil || v.Instance.ID != m.Instance:
-			answer <- wire.RefusalEnded.String()
-			return nil
-		case v.Instance.PID == m.PID && l.ends[m.Instance] == nil:
-			answer <- "" // many name themselves, again and again
-			return nil
-		}
-		l.follows[m.Instance] = follow{m.PID, answer}
-		return l.Host.Follow(keeper.Follow{Instance: m.Instance, PID: m.PID, Sender: m.Sender, User: c.user(v)})
-	})
-	if err != nil {
+	if err = l.Do(ctx, func(*Core) error { return l.named(m, answer) }); err != nil {
 		return "", err
 	}
 	select {
@@ -56,6 +44,22 @@ func (l *Loop) Follow(ctx context.Context, m probe.Main) (refused string, err er
 	case <-l.done:
 		return "", ErrEnded
 	}
+}
+
+// named asks the keeper to follow, or answers at once. It is called on the loop's
+// goroutine, which answer must not block.
+func (l *Loop) named(m probe.Main, answer chan<- string) error {
+	v := l.core.State().Services[m.Service]
+	switch {
+	case v == nil || v.Instance == nil || v.Instance.ID != m.Instance:
+		answer <- wire.RefusalEnded.String()
+		return nil
+	case v.Instance.PID == m.PID && l.ends[m.Instance] == nil:
+		answer <- "" // many name themselves, again and again
+		return nil
+	}
+	l.follows[m.Instance] = follow{m.PID, answer}
+	return l.Host.Follow(keeper.Follow{Instance: m.Instance, PID: m.PID, Sender: m.Sender, User: l.core.user(v)})
 }
 
 // user is the one that an instance was started as; root where its specification is
@@ -121,19 +125,27 @@ func (l *Loop) mayBeFollowed(s keeper.Slot) bool {
 func (l *Loop) exited(s keeper.Slot) error {
 	x := &end{slot: s}
 	l.ends[s.Instance] = x
-	decide := func() {
-		_ = l.Do(context.Background(), func(*Core) error { // fails if the loop is over
-			if l.ends[s.Instance] != x {
-				return nil // it was decided, or taken back; a later exit has a timer of its own
-			}
-			return l.decideEnd(s.Instance)
-		})
-	}
-	if !l.mayBeFollowed(s) || !l.Drain(decide) {
+	decide := func(*Core) error {
+		if l.ends[s.Instance] != x {
+			return nil // it was decided, or taken back; a later exit has a timer of its own
+		}
 		return l.decideEnd(s.Instance)
 	}
-	time.AfterFunc(hearLimit, decide)
+	if !l.mayBeFollowed(s) || !l.Drain(func() { l.post(decide) }) {
+		return l.decideEnd(s.Instance)
+	}
+	l.after(hearLimit, func() { l.post(decide) })
 	return nil
+}
+
+// undecided tells that the exit in a slot of the table waits until all was heard
+// that its service has said, and takes it out of what is found.
+func (l *Loop) undecided(s keeper.Slot, f *policy.Found) bool {
+	wait := l.mayBeFollowed(s)
+	if wait {
+		f.Exited = nil
+	}
+	return wait
 }
 
 // later keeps the newest slot of an exit that is not decided yet; false if there is none.

@@ -88,6 +88,11 @@ type Loop struct {
 	notes   noteLimit
 	noted   chan struct{}
 
+	// post has f run on the loop's goroutine, from any other one, unless the loop is
+	// over; after has f called on another goroutine. Simulations replace both.
+	post  func(f func(*Core) error)
+	after func(d time.Duration, f func())
+
 	shortages map[string]*shortage // that are open, by what there is too little of
 	done      chan struct{}
 }
@@ -111,6 +116,8 @@ func NewLoop(c LoopConfig) *Loop {
 		noted: make(chan struct{}, 1), done: make(chan struct{}), shortages: map[string]*shortage{},
 		follows: map[string]follow{}, ends: map[string]*end{},
 	}
+	l.post = func(f func(*Core) error) { _ = l.Do(context.Background(), f) }
+	l.after = func(d time.Duration, f func()) { time.AfterFunc(d, f) }
 	l.LoopConfig.Core.Keeper = c.Host
 	l.LoopConfig.Core.Quit = func(keep bool) { l.quit = &QuitError{keep} }
 	l.core = NewCore(l.LoopConfig.Core)

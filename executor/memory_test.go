@@ -64,9 +64,29 @@ func (m *memory) lost(seq event.Seq) bool {
 // JOURNAL was cut between the gap and the base that follows it.
 func (m *memory) gone(seq event.Seq) bool {
 	return slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool {
-		based := int(g.Last)+1 < len(m.records) && m.records[g.Last+1].Record.Kind == event.StateBase
-		return g.First <= seq && seq <= g.Last && !based
+		if m.lost(g.Last + 1) {
+			return false // a later gap stands for this one
+		}
+		return g.First <= seq && seq <= g.Last && m.base(int(g.Last)+1) == nil
 	})
+}
+
+// base is the whole base whose first part is at a place; nil if there is none.
+func (m *memory) base(at int) []event.Encoded {
+	if at >= len(m.records) {
+		return nil
+	}
+	first, ok := m.records[at].Record.Data.(event.StateBaseData)
+	if !ok || first.Part != 1 || at+first.Parts > len(m.records) || m.lost(m.records[at].Record.Seq) {
+		return nil
+	}
+	parts := m.records[at : at+first.Parts]
+	for i, e := range parts {
+		if d, ok := e.Record.Data.(event.StateBaseData); !ok || d.Part != i+1 || d.Parts != first.Parts {
+			return nil // it was cut, and others follow
+		}
+	}
+	return parts
 }
 
 // cut loses all records behind the first so many; the run log is gone.
@@ -90,10 +110,10 @@ func (m *memory) fold() (*projector.State, error) {
 		return s, m.foldOn(s, err, p.seq, m.direct)
 	}
 	if m.direct {
-		for _, e := range slices.Backward(m.records) {
-			if e.Record.Kind == event.StateBase && !m.lost(e.Record.Seq) {
-				s, err := projector.FromBase([]event.Encoded{e})
-				return s, m.foldOn(s, err, e.Record.Seq, true)
+		for i := range slices.Backward(m.records) {
+			if parts := m.base(i); parts != nil {
+				s, err := projector.FromBase(parts)
+				return s, m.foldOn(s, err, parts[len(parts)-1].Record.Seq, true)
 			}
 		}
 	}
@@ -147,10 +167,10 @@ func (m *memory) replay(live *projector.State) {
 	}
 	m.records = read
 	compare(projector.New(), nil, 0)
-	for _, e := range m.records {
-		if e.Record.Kind == event.StateBase && !m.lost(e.Record.Seq) {
-			s, err := projector.FromBase([]event.Encoded{e})
-			compare(s, err, e.Record.Seq)
+	for i := range m.records {
+		if parts := m.base(i); parts != nil {
+			s, err := projector.FromBase(parts)
+			compare(s, err, parts[len(parts)-1].Record.Seq)
 		}
 	}
 	if slices.ContainsFunc(m.missing, func(g event.JournalGapData) bool { return m.gone(g.First) }) {
@@ -196,11 +216,16 @@ func (j rigJournal) keep(batch []event.Encoded) {
 		if e.Record.Prev != prev || int(e.Record.Seq) != len(j.records)+1 {
 			j.fatalf("R6: record %d does not follow", e.Record.Seq)
 		}
+		if d, ok := e.Record.Data.(event.InstanceExitedData); ok && j.premature(d) {
+			j.fatalf("P1: the end of %s is decided, and what its service has said is not heard", d.Instance)
+		}
 		j.witness.see(e.Record)
 		j.sawRecord(e.Record)
 		j.records = append(j.records, e)
-		if e.Record.Kind == event.StateBase {
-			j.bases = len(j.records)
+		if d, ok := e.Record.Data.(event.StateBaseData); ok && d.Part == d.Parts {
+			if j.bases = len(j.records); d.Parts > 1 {
+				j.saw("a base in parts")
+			}
 		}
 	}
 }

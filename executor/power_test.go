@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"supd/executor/policy"
 	"supd/executor/policy/policytest"
 	"supd/journal/event"
 )
@@ -35,6 +36,15 @@ var cutLives = append(lives[:len(lives):len(lives)], life{"dependencies", func(r
 		r.send(event.VerbStop, nil, "web")
 		r.calm(time.Second)
 	}
+}}, life{"bases in parts", func(r *rig) {
+	base := func() { r.input(policy.Base{Part: 400}) }
+	base()
+	r.send(event.VerbStart, nil, "web")
+	r.calm(time.Second)
+	base()
+	r.w.Exit("web", 1)
+	r.calm(time.Second)
+	base()
 }}, life{"what remains up", func(r *rig) {
 	web := rigSpec("web")
 	web.Type, web.Remain, web.Hooks.PostStop = event.TypeOneshot, true, []string{"/bin/true"}
@@ -50,9 +60,9 @@ var cutLives = append(lives[:len(lives):len(lives)], life{"dependencies", func(r
 // power failed or a person removed the run log: in the middle of a batch, too.
 // What follows ends all that was begun, and nothing runs twice (P1, P2).
 func TestCutAtEveryRecord(t *testing.T) {
-	for _, reboot := range []bool{true, false} {
+	for _, with := range []string{"the machine", "the run log", "run log and keeper"} {
 		for _, l := range cutLives {
-			name := fmt.Sprintf("%s, reboot %v", l.name, reboot)
+			name := fmt.Sprintf("%s, %s lost", l.name, with)
 			t.Run(name, func(t *testing.T) {
 				last := event.Seq(1)
 				for k := event.Seq(1); k <= last; k++ {
@@ -66,10 +76,14 @@ func TestCutAtEveryRecord(t *testing.T) {
 					r.hang = false
 					r.quit = false
 					r.lose(k)
-					if reboot {
+					switch with {
+					case "the machine":
 						r.w.Reboot()
+					case "run log and keeper":
+						r.w.NewKeeper()
+						r.witness.doubt()
 					}
-					r.broken = !reboot
+					r.broken = with != "the machine"
 					r.w.Behave, r.w.Oneshot = nil, nil
 					r.boot()
 					r.calm(time.Minute)

@@ -27,7 +27,11 @@ type rig struct {
 	t    testing.TB
 	name string // of the run, for messages
 	w    *policytest.World
+	loop *Loop // which has no goroutine: the rig tells it when to do what
 	core *Core
+	ear
+
+	basePart int // bytes in a record of a base; 0: all of it
 
 	memory // the journal, where engines find it
 	inHand string
@@ -59,6 +63,7 @@ type rig struct {
 	replies  map[string][]event.CommandReply
 	serial   int
 	rands    func() float64
+	choose   func(n int) int // what comes first of things that are due at once
 	actions  []string
 }
 
@@ -76,10 +81,11 @@ type crash struct{}
 func newRig(t testing.TB, name string, untilCrash int) *rig {
 	r := &rig{
 		t: t, name: name, w: policytest.New(), untilCrash: -1, commands: map[string]event.CommandRequest{},
-		outcomes: map[string]outcome{}, replies: map[string][]event.CommandReply{}, rands: func() float64 { return 0.5 },
+		outcomes: map[string]outcome{}, replies: map[string][]event.CommandReply{}, rands: func() float64 { return 0.5 }, choose: func(int) int { return 0 },
 	}
 	r.memory.rig, r.untilCrash = r, untilCrash
 	r.witness = newWitness(r.w, r.fatalf)
+	r.w.Tell = r.slotted
 	r.boot()
 	return r
 }
@@ -155,9 +161,8 @@ func (r *rig) start() error {
 	}
 	r.asked, r.owed = map[string]bool{}, map[string]int64{}
 	r.parking, r.targets = map[string]bool{}, map[string]probe.Target{}
-	r.core = NewCore(Config{
-		State: s, Journal: rigJournal{r}, Keeper: rigKeeper{r}, Launches: r, Clock: r, Source: "supd/test/0", Prober: r,
-		Inbox: 64, Concurrency: 2, Quit: func(bool) { r.quit = true },
+	r.newLoop(Config{
+		State: s, Journal: rigJournal{r}, Launches: r, Clock: r, Source: "supd/test/0", Prober: r, Inbox: 64, Concurrency: 2,
 	})
 	settle := r.w.NewEngine()
 	err = r.core.Step(policy.Started{
@@ -168,7 +173,7 @@ func (r *rig) start() error {
 		err = r.strangers()
 	}
 	if err == nil {
-		err = r.core.Step(settle)
+		err = r.settle(settle)
 	}
 	if err == nil && r.ready != nil && !r.core.State().Supd.Stopped {
 		err = r.ready()
@@ -305,7 +310,8 @@ func (r *rig) answered(id string, reply event.CommandReply) {
 // input hands the core something from elsewhere.
 func (r *rig) input(in policy.Input) {
 	delete(r.asked, answerTo(in))
-	r.do(func() error { return r.core.Step(in) })
+	r.do(func() error { return r.decide(in) })
+	r.unanswered() // what is answered is held against the state at once
 }
 
 // answerTo names the duty that an input answers.
@@ -323,6 +329,23 @@ func answerTo(in policy.Input) string {
 
 // turn does one thing that is due now; false if there is none.
 func (r *rig) turn() bool {
+	due := []func() bool{r.listen, r.call, r.hear}
+	for len(due) > 0 {
+		i := r.choose(len(due))
+		if due[i]() {
+			return true
+		}
+		due = slices.Delete(due, i, i+1)
+	}
+	if r.publish() {
+		r.do(func() error { return r.core.SetDurable(r.durable) })
+		return true
+	}
+	return r.find()
+}
+
+// listen hears the keeper; false if it has nothing to tell.
+func (r *rig) listen() bool {
 	if len(r.w.Queue) > 0 {
 		in := r.w.Queue[0]
 		r.w.Queue = r.w.Queue[1:]
@@ -335,11 +358,7 @@ func (r *rig) turn() bool {
 		r.input(in)
 		return true
 	}
-	if r.publish() {
-		r.do(func() error { return r.core.SetDurable(r.durable) })
-		return true
-	}
-	return r.find()
+	return false
 }
 
 // calm runs what is due, and then time, until nothing is due within limit.
@@ -621,10 +640,10 @@ func (k rigKeeper) Forget(instance string) error {
 
 func (k rigKeeper) Adopt(a keeper.Adopt) error {
 	k.point("before adopt")
-	if pid, _, alive, _ := k.w.Process(a.Instance); alive && (a.PID != pid || a.StartTime != uint64(pid)) {
-		k.fatalf("R4: %s is to be adopted as pid %d, and it is %d", a.Instance, a.PID, pid)
+	if pid := k.witness.pids[a.Instance]; pid != 0 && (a.PID != pid || a.StartTime != uint64(pid)) {
+		k.fatalf("R4: %s is to be adopted as pid %d, and it is recorded as %d", a.Instance, a.PID, pid)
 	}
-	k.w.Adopt(a.Service, a.Instance)
+	k.w.Adopt(a.Service, a.Instance, a.PID)
 	k.point("after adopt")
 	return nil
 }

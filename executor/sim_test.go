@@ -83,8 +83,11 @@ const simServices = 4
 func simulate(t *testing.T, seed uint64) (came map[string]int) {
 	s := &simulation{chance: rand.New(rand.NewPCG(seed, seed)), specs: map[string]event.Spec{}, left: map[string]bool{}}
 	s.rig = newRig(t, fmt.Sprintf("seed %d", seed), -1)
-	s.rands, s.memory.direct, s.publishing = s.chance.Float64, true, s.inDoubt
+	s.rands, s.choose, s.memory.direct, s.publishing = s.chance.Float64, s.chance.IntN, true, s.inDoubt
 	s.everyBase, s.everyCompact, s.full = 60+s.chance.IntN(100), 30+s.chance.IntN(100), 40+s.chance.IntN(100)
+	if s.one(3) {
+		s.basePart = 2000 + s.chance.IntN(4000)
+	}
 	s.w.Behave = s.behaviour
 	s.w.MayLeave = func(service string) bool { return s.left[service] }
 	s.w.Oneshot = func(service string) bool {
@@ -115,8 +118,9 @@ func simulate(t *testing.T, seed uint64) (came map[string]int) {
 func (s *simulation) end() {
 	s.note("it calms down")
 	s.hang, s.forked, s.untilCrash, s.mute, s.publishing = false, false, -1, false, nil
-	s.w.Behave = nil
+	s.w.Behave, s.deaf = nil, false
 	s.rest()
+	s.witness.definitions()
 	s.configure() // an engine may have died on the last one
 	s.rest()
 	s.finish()
@@ -174,8 +178,16 @@ func (s *simulation) step() {
 		d := time.Duration(s.chance.IntN(3000)) * time.Millisecond
 		s.did("calm", " %s", d)
 		s.calm(d)
-	case n < 76:
+	case n < 75:
 		s.speak()
+	case n < 76:
+		if s.one(4) {
+			s.deaf = !s.deaf
+			s.did("the notify socket is flooded", ": %v", s.deaf)
+			break
+		}
+		name, whom := s.service(), s.chance.IntN(6)%3
+		s.note("%s names a main process: %v, %d", name, s.w.Names(name, whom), whom)
 	case n < 77:
 		s.mute = !s.mute
 		s.did("nobody gets ready", ": %v", s.mute)
@@ -266,11 +278,21 @@ func (s *simulation) publisherAt() event.Seq {
 		last = event.Seq(len(s.records))
 	}
 	cuts := slices.DeleteFunc(slices.Clone(s.inside), func(seq event.Seq) bool { return seq < s.durable || seq > last })
+	if parts := slices.DeleteFunc(slices.Clone(cuts), s.between); len(parts) > 0 {
+		s.saw("a base is cut in two")
+		return parts[s.chance.IntN(len(parts))]
+	}
 	if len(cuts) > 0 && s.one(2) {
 		s.saw("a batch is cut in two")
 		return cuts[s.chance.IntN(len(cuts))]
 	}
 	return s.durable + event.Seq(s.chance.IntN(int(last-s.durable)+1))
+}
+
+// between tells that the next record is not a part of a base whose first it follows.
+func (s *simulation) between(seq event.Seq) bool {
+	d, ok := s.records[seq].Record.Data.(event.StateBaseData)
+	return !ok || d.Part == 1
 }
 
 // lose keeps the first records only.

@@ -66,7 +66,7 @@ func (s *seen) check(t *testing.T) {
 			t.Errorf("in %d seeds there never was %q: the world has lost it", s.seeds, what)
 		}
 	}
-	for row := 1; row <= 13; row++ {
+	for row := 1; row <= 14; row++ {
 		if what := fmt.Sprintf("recovery row %02d", row); s.count[what] == 0 {
 			t.Errorf("in %d seeds there never was %q", s.seeds, what)
 		}
@@ -83,6 +83,9 @@ a command of yesterday
 a death that takes time
 a hook of which nothing is heard
 a late commit
+a main process named
+a main process that is not followed: ended
+a main process that is not followed: gone
 a publish acknowledged
 a publish acknowledged in part
 a publish is lost, and nobody tells
@@ -92,26 +95,36 @@ a service ends by itself
 a signal asked for again
 a signal to whom dies already
 a signal to whom the keeper does not know
+a signal told after the exit it led to
 a stop in vain
 a stranger found and ended
 a stranger that only the keeper knows
 a stub ended by a person
 a sweep in vain
 adopted
+adopted by a number of before
 all are lost
+an exit in the table that may be taken back
+an exit is taken back
 an orderly end
 another command with its id
+another main process
 another engine waits for the lock
 disk hangs
 no program
 no stub
 nobody gets ready
 nobody there to adopt
+a base in parts
+a base is cut in two
 a batch is cut in two
 reboot
 reboot with records
 the engine gets no time
+the engine dies after another main process is followed
+the engine dies before another main process is followed
 the engine is killed
+the notify socket is flooded
 the keeper does not know whose gate to open
 the run log is lost
 the run log is lost with records

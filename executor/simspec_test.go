@@ -85,7 +85,7 @@ func (s *simulation) depend(spec *event.Spec, i int) {
 
 // behaviour is what the next instance of a service will be like.
 func (s *simulation) behaviour(string) policytest.Behaviour {
-	b := policytest.Behaviour{Stubborn: s.one(4), Unkillable: s.one(25), Leaves: s.one(3), HookSilent: s.one(10), Hidden: s.one(4)}
+	b := policytest.Behaviour{Stubborn: s.one(4), Unkillable: s.one(25), Leaves: s.one(3), HookSilent: s.one(10), Hidden: s.one(4), ToldLate: s.one(4), Daemons: max(0, s.chance.IntN(12)-9)}
 	if s.one(8) {
 		b.HookCode = 1
 	}

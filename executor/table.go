@@ -34,8 +34,7 @@ func (l *Loop) table(t keeper.Table) error {
 	var undecided []keeper.Slot
 	for _, slot := range slots {
 		f := l.found(slot)
-		if l.mayBeFollowed(slot) {
-			f.Exited = nil // decided when all was heard that its service has said
+		if l.undecided(slot, &f) {
 			undecided = append(undecided, slot)
 		} else {
 			l.drained(slot)

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -24,9 +25,19 @@ type witness struct {
 	// boot or the record of their exit was lost.
 	unsure        map[string]bool
 	exits         map[string]int
+	pids          map[string]int // main processes, by instance
 	accepted      map[string]event.CommandAcceptedData
 	ended         map[string]int
 	orderedToStop map[string]bool
+	stopped       *stopped // nil: supd goes on
+	limiter       limiter
+}
+
+// stopped is what may still be told after the last record of an orderly end: of
+// the services that it left alive, and of what was not kept.
+type stopped struct {
+	left map[string]bool
+	gap  bool // the last record was a gap, or part of the base behind it
 }
 
 // facts are what records say of one service.
@@ -39,16 +50,20 @@ type facts struct {
 
 	instance                 string // not known to have ended
 	running, ready, stopping bool
-	completed                bool // a oneshot has done its work
-	expected                 bool // its newest exit
-	tree                     bool // of the newest instance; what it left behind is not known to be gone
-	row                      int  // restarts in a row, as far as they certainly count
+	completed                bool   // a oneshot has done its work
+	expected                 bool   // its newest exit
+	tree                     bool   // of the newest instance; what it left behind is not known to be gone
+	hook                     string // an operation, not known to have ended
+	row                      int    // restarts in a row, as far as they certainly count
 	started                  event.Record
+	startedAs                event.Spec // what the newest instance was started as
+	due                      bool       // it is new and to start by itself, and no want is recorded yet
+	former                   string     // an instance of the service of this name that was removed
 }
 
 func newWitness(w *policytest.World, fail func(string, ...any)) *witness {
 	return &witness{
-		fail: fail, w: w, facts: map[string]*facts{}, unsure: map[string]bool{}, exits: map[string]int{},
+		fail: fail, w: w, facts: map[string]*facts{}, unsure: map[string]bool{}, exits: map[string]int{}, pids: map[string]int{},
 		accepted: map[string]event.CommandAcceptedData{}, ended: map[string]int{}, orderedToStop: map[string]bool{},
 	}
 }
@@ -79,7 +94,17 @@ func (x *witness) judge(ok bool, format string, args ...any) {
 
 // see takes one record.
 func (x *witness) see(r event.Record) {
+	if x.stopped != nil {
+		x.afterEnd(r)
+	}
 	switch d := r.Data.(type) {
+	case event.SupdStoppedData:
+		x.stopped = &stopped{left: map[string]bool{}}
+		for name, f := range x.facts {
+			if f.instance != "" || f.tree || f.hook != "" {
+				x.stopped.left[name] = true
+			}
+		}
 	case event.EngineStartedData:
 		if x.boot != r.Boot {
 			for _, f := range x.facts {
@@ -102,12 +127,33 @@ func (x *witness) see(r event.Record) {
 			f = &facts{want: event.Down}
 			x.facts[r.Subject] = f
 		}
+		if added := f.removed || f.digest == ""; added {
+			f.due, f.former = d.Spec.Autostart && f.want == event.Down, f.instance
+		}
 		f.spec, f.digest, f.removed, x.graph = d.Spec, d.Digest, false, nil
+	case event.ConfigAppliedData:
+		x.limiter.set(d.Start)
 	default:
 		if f := x.facts[r.Subject]; f != nil {
 			x.seeService(f, r)
 		}
 	}
+}
+
+// afterEnd: nothing follows the last record but what the services do that it left
+// alive, and what was not kept (P3, P4).
+func (x *witness) afterEnd(r event.Record) {
+	if r.Kind == event.EngineStarted {
+		x.stopped = nil
+		return
+	}
+	service := r.Subject
+	if d, ok := r.Data.(event.RecoverySettledData); ok {
+		service = d.Service
+	}
+	gap := r.Kind == event.JournalGap || r.Kind == event.StateBase && x.stopped.gap
+	x.judge(gap || x.stopped.left[service], "%s of %q follows supd.stopped, which left %v alive", r.Kind, service, slices.Sorted(maps.Keys(x.stopped.left)))
+	x.stopped.gap = gap
 }
 
 // results: each target has one, and no other service.
@@ -124,9 +170,9 @@ func (x *witness) results(d event.CommandEndedData) {
 func (x *witness) seeService(f *facts, r event.Record) {
 	switch d := r.Data.(type) {
 	case event.ServiceRemovedData:
-		f.removed, f.completed, f.expected, f.row, x.graph = true, false, false, 0, nil
+		f.removed, f.completed, f.expected, f.due, f.row, x.graph = true, false, false, false, 0, nil
 	case event.ServiceWantedData:
-		f.want, f.wantReason = d.Want, d.Reason
+		f.want, f.wantReason, f.due = d.Want, d.Reason, false
 		if d.Want == event.Up || d.Reason != event.ReasonCompleted {
 			f.completed = false
 		}
@@ -142,6 +188,8 @@ func (x *witness) seeService(f *facts, r event.Record) {
 		x.judge(time.Duration(d.Delay) >= least, "%s: restart %d in a row comes after %v, not %v", r.Subject, f.row, d.Delay, least)
 	case event.InstanceStartingData:
 		x.starting(f, r, d)
+	case event.InstanceAdoptedData:
+		x.adopted(d)
 	case event.InstanceRunningData:
 		f.running = true
 	case event.InstanceReadyData:
@@ -155,6 +203,10 @@ func (x *witness) seeService(f *facts, r event.Record) {
 		f.tree = f.tree && d.Survived > 0 && d.Method != projector.MethodLeft
 	case event.InstanceExitedData:
 		x.exited(f, r, d)
+	case event.HookStartedData:
+		f.hook = d.Operation
+	case event.HookEndedData:
+		f.hook = ""
 	}
 }
 
@@ -170,11 +222,22 @@ func (x *witness) starting(f *facts, r event.Record, d event.InstanceStartingDat
 	for _, c := range g.Conflicts(r.Subject) {
 		x.judge(x.facts[c].instance == "", "%s starts beside %s, with which it is in conflict", r.Subject, c)
 	}
+	if d.Reason == event.ReasonRestart && !x.ordered(r.Subject) {
+		x.judge(x.limiter.take(r), "P9: %s is restarted, and the limiter has no token for it", r.Subject)
+	}
+	x.pids[d.Instance], f.startedAs = d.PID, f.spec
 	if d.Reason != event.ReasonRestart {
 		f.row = 0
 	}
 	f.instance, f.running, f.stopping, f.completed, f.started = d.Instance, false, false, false, r
 	f.ready = f.spec.Ready == nil || f.spec.Oneshot()
+}
+
+// adopted: who is said to be the main process from now on is it.
+func (x *witness) adopted(d event.InstanceAdoptedData) {
+	pid, _, _, _ := x.w.Process(d.Instance)
+	x.judge(x.mute || d.PID == pid, "R4: the main process of %s is said to be %d, and it is %d", d.Instance, d.PID, pid)
+	x.pids[d.Instance] = d.PID
 }
 
 func (x *witness) needs() *event.Graph {
@@ -220,6 +283,26 @@ func (x *witness) exited(f *facts, r event.Record, d event.InstanceExitedData) {
 	f.expected, f.instance, f.tree = d.Expected, "", d.Leftovers
 	if time.Duration(d.Uptime) >= time.Duration(f.spec.Backoff.ResetAfter) {
 		f.row = 0
+	}
+}
+
+// ordered tells that a person waits for something of a service: it need not stand
+// in the limiter's queue.
+func (x *witness) ordered(service string) bool {
+	for id, a := range x.accepted {
+		if x.ended[id] == 0 && slices.Contains(a.Targets, service) {
+			return true
+		}
+	}
+	return false
+}
+
+// definitions: what was configured is in force, wherever a batch was cut.
+func (x *witness) definitions() {
+	for name, f := range x.facts {
+		x.judge(!f.due, "%s is new and starts by itself, and never was wanted", name)
+		_, other := f.startedAs.Diff(f.spec)
+		x.judge(f.removed || f.instance == "" || !other && f.former != f.instance, "%s of %s runs as it was configured before", f.instance, name)
 	}
 }
 

@@ -111,16 +111,20 @@ func (s *State) whole() error {
 }
 
 // Base cuts the state into the data of base records (R9).
-func (s *State) Base() []event.StateBaseData {
+func (s *State) Base() []event.StateBaseData { return s.Parts(MaxBasePart) }
+
+// Parts is Base with parts of at most so many bytes of text, from 4 to
+// MaxBasePart: so many does the longest character have.
+func (s *State) Parts(most int) []event.StateBaseData {
 	text := s.Kept()
-	if len(text) <= MaxBasePart {
+	if len(text) <= most {
 		return []event.StateBaseData{{Part: 1, Parts: 1, Version: Version, State: text}}
 	}
-	n := (len(text) + MaxBasePart - 1) / MaxBasePart
+	n := (len(text) + most - 1) / most
 	parts := make([]event.StateBaseData, 0, n)
 	rest := string(text)
 	for i := 1; i <= n; i++ {
-		cut := min(MaxBasePart, len(rest))
+		cut := min(most, len(rest))
 		// A cut inside a UTF-8 sequence would be replaced by JSON's encoder.
 		for cut < len(rest) && cut > 0 && rest[cut]&0xC0 == 0x80 {
 			cut--

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -40,7 +41,7 @@ func Decide(tx *Tx, in Input) {
 	case Note:
 		tx.emit(in.Subject, "", in.Data)
 	case Base:
-		for _, part := range tx.State.Base() {
+		for _, part := range tx.State.Parts(cmp.Or(in.Part, projector.MaxBasePart)) {
 			tx.emit("", "", part)
 		}
 	default:

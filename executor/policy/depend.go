@@ -216,6 +216,9 @@ func (tx *Tx) follow(v *projector.Service) {
 	}
 	n := needs(tx.State, v)
 	w := v.Waiting
+	if v.Phase != event.PhaseWaiting {
+		w = nil // it waited before its newest restart was scheduled, and is told anew: nobody else wakes it
+	}
 	switch {
 	case n.failed != "":
 		tx.giveUp(v, n.cause, event.ServiceFatalData{Reason: event.ReasonRequirement, Retries: v.Retries, Detail: clip(n.failed)})

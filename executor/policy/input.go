@@ -244,8 +244,9 @@ type Note struct {
 	Data    event.Data
 }
 
-// Base asks for the state to be written into the journal.
-type Base struct{}
+// Base asks for the state to be written into the journal, in parts of at most so
+// many bytes of text; 0: projector.MaxBasePart.
+type Base struct{ Part int }
 
 func (Command) input()        {}
 func (Upgraded) input()       {}

@@ -1,5 +1,5 @@
-// Mutate proves the simulation's checkers: it puts deliberate bugs into the
-// product, one at a time, and the simulation must find each of them. No file is
+// Mutate proves the simulation's checkers, and the journal's: it puts deliberate
+// bugs into the product, one at a time, and each must be found. No file is
 // touched: the go command builds with an overlay. scripts/sim mutations runs it.
 //
 // It exits with 1 if a bug survives, does not build, or no longer fits the
@@ -48,7 +48,10 @@ func run(seeds, from int, only string) error {
 		}
 		if v.seed == "" {
 			survived++
-			v.seed, v.what = "-", fmt.Sprintf("SURVIVED %d seeds", seeds)
+			v.seed, v.what = "-", "SURVIVED "+b.tests
+			if b.tests == "" {
+				v.what = fmt.Sprintf("SURVIVED %d seeds", seeds)
+			}
 		}
 		fmt.Printf("%-34s %-4s %-8s %s (%s)\n", b.name, b.promise, v.seed, v.what, v.took.Round(100*time.Millisecond))
 	}
@@ -64,27 +67,42 @@ type verdict struct {
 	took       time.Duration
 }
 
+var failure = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^(panic: .*)`)
+
 var violation = regexp.MustCompile(`seed (\d+): (.*)`)
 
-// try builds the simulation with the bug in it and runs it.
+// try builds what is to find the bug with the bug in it, and runs it.
 func (b bug) try(dir string, seeds int) (verdict, error) {
 	overlay, err := b.overlay(dir)
 	if err != nil {
 		return verdict{}, err
 	}
-	binary := filepath.Join(dir, "sim.test")
-	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, "./executor")
+	pkg, tests := "./executor", "TestSimulation$"
+	if b.tests != "" {
+		pkg, tests, _ = strings.Cut(b.tests, " ")
+	}
+	binary := filepath.Join(dir, "bug.test")
+	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return verdict{}, fmt.Errorf("it does not build, which proves nothing: %w\n%s", err, out)
 	}
 	began := time.Now()
-	sim := exec.Command(binary, "-test.run", "^TestSimulation$", "-test.timeout", "5m", "-sim.seeds", fmt.Sprint(seeds))
-	sim.Dir = "executor"
-	out, err := sim.CombinedOutput()
+	run := exec.Command(binary, "-test.run", "^"+tests, "-test.timeout", "5m")
+	if run.Dir = pkg; b.tests == "" {
+		run.Args = append(run.Args, "-sim.seeds", fmt.Sprint(seeds))
+	}
+	out, err := run.CombinedOutput()
 	took := time.Since(began)
 	if err == nil {
 		return verdict{took: took}, nil
+	}
+	if b.tests != "" {
+		m := failure.FindSubmatch(out)
+		if m == nil {
+			return verdict{}, fmt.Errorf("%s fails and names no test: %w\n%.2000s", tests, err, out)
+		}
+		return verdict{"-", clip(string(m[1])), took}, nil
 	}
 	m := violation.FindSubmatch(out)
 	if m == nil {

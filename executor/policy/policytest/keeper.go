@@ -8,13 +8,14 @@ import (
 	"supd/journal/event"
 )
 
-// Adopt has the keeper hold an instance that an earlier one started.
-func (w *World) Adopt(service, instance string) {
+// Adopt has the keeper hold an instance that an earlier one started, by the number
+// of its main process.
+func (w *World) Adopt(service, instance string, pid int) {
 	if w.slots[instance] != nil {
 		return
 	}
 	p := w.processes[instance]
-	if p == nil || !p.running || p.boot != w.Now.Boot {
+	if !w.adoptBefore(p, pid) || p == nil || !p.running || p.boot != w.Now.Boot {
 		w.Seen["nobody there to adopt"]++
 		w.tell(w.lost(service, instance, p))
 		return
@@ -51,7 +52,7 @@ func (w *World) NewEngine() policy.Settle {
 		s, p := w.slots[id], w.processes[id]
 		f := policy.Found{
 			Service: p.service, Instance: id, GateClosed: p.gate, Executed: s.executed,
-			ExecFailed: s.execFailed, Exited: s.exited, TreeEmpty: s.treeEmpty,
+			ExecFailed: s.execFailed, Exited: s.exited, TreeEmpty: s.treeEmpty, PID: p.pid, StartTime: uint64(p.pid),
 		}
 		if s.adopted {
 			f.Adopted = p.adopted()
@@ -72,7 +73,7 @@ func (w *World) NewEngine() policy.Settle {
 // NewKeeper loses the keeper: stubs at their gates end, programs live on.
 func (w *World) NewKeeper() {
 	w.Keeper++
-	w.slots, w.Queue, w.hooks = map[string]*slot{}, nil, map[string]policy.HookEnded{}
+	w.slots, w.Queue, w.Said, w.hooks = map[string]*slot{}, nil, nil, map[string]policy.HookEnded{}
 	for _, p := range w.processes {
 		p.gate = false // at end of file its stub ends, and nobody sees how
 	}
@@ -141,7 +142,7 @@ func (w *World) Effect(e policy.Effect) {
 	case policy.Forget:
 		w.Forget(e.Instance)
 	case policy.Adopt:
-		w.Adopt(e.Service, e.Instance)
+		w.Adopt(e.Service, e.Instance, e.PID)
 	case policy.Stranger:
 		w.Kill(e.Instance)
 	}

@@ -14,8 +14,8 @@ type later struct {
 	do func()
 }
 
-// after has something happen once so much time has passed.
-func (w *World) after(d time.Duration, do func()) {
+// After has something happen once so much time has passed.
+func (w *World) After(d time.Duration, do func()) {
 	w.laters = append(w.laters, later{w.Now.Mono + int64(d), do})
 }
 
@@ -49,11 +49,7 @@ func (w *World) Advance(d time.Duration) {
 // live has a program end by itself when its time is over.
 func (w *World) live(p *process) {
 	if d := p.behaviour.LivesFor; d > 0 {
-		w.after(d, func() {
-			if p.running {
-				w.end(p, policy.Exited{Code: p.behaviour.ExitCode})
-			}
-		})
+		w.whileMain(p, d, func() { w.end(p, policy.Exited{Code: p.behaviour.ExitCode}) })
 	}
 }
 
@@ -69,11 +65,7 @@ func (w *World) die(p *process, x policy.Exited) (slowly bool) {
 	}
 	p.dying = true
 	w.Seen["a death that takes time"]++
-	w.after(p.behaviour.DiesIn, func() {
-		if p.running {
-			w.dead(p, x)
-		}
-	})
+	w.whileMain(p, p.behaviour.DiesIn, func() { w.dead(p, x) })
 	return true
 }
 
@@ -141,6 +133,12 @@ func InstanceOf(in policy.Input) string {
 		return in.Instance
 	case policy.Adopted:
 		return in.Instance
+	case policy.Followed:
+		return in.Instance
+	case Unfollowed:
+		return in.Instance
+	case interface{ Told() policy.Input }: // as Tell has changed it
+		return InstanceOf(in.Told())
 	case policy.Lost:
 		return in.Instance
 	case policy.Forgotten:

@@ -24,6 +24,8 @@ type Behaviour struct {
 	HookCode     int  // what its hooks exit with
 	HookSilent   bool // nobody tells how they end
 	Hidden       bool // who looks for what no record knows does not find it
+	ToldLate     bool // what came of a signal is told after what it led to
+	Daemons      int  // how many times it names a child as its main process, and its own ends
 
 	DiesIn   time.Duration // from the end of the main process to the proof of it
 	LivesFor time.Duration // then it ends by itself; 0: it does not
@@ -34,6 +36,7 @@ type Behaviour struct {
 type process struct {
 	service, instance string
 	pid               int
+	child             int // one of the tree, which may be named; the others never are
 	boot              string
 	gate, running     bool // running: its program was executed and it lives
 	ran               bool // it was
@@ -51,7 +54,9 @@ type slot struct {
 	executed, adopted, treeEmpty bool
 	execFailed                   *policy.ExecFailed
 	exited                       *policy.Exited
-	forgotten                    bool
+	forgotten, swept             bool
+	named                        int    // by the last Follow
+	refused                      string // and why it is not the main process
 	results                      map[string]policy.Signaled
 	order                        []string // of results
 }
@@ -62,6 +67,10 @@ type World struct {
 	// Queue is what the keeper has to tell, oldest first. Inputs of one instance
 	// must be delivered in this order.
 	Queue []policy.Input
+	// Said is what lies in the notify socket, oldest first.
+	Said []Said
+	// Tell, if not nil, changes what the keeper is about to tell.
+	Tell func(policy.Input) policy.Input
 	// Behave says what a new instance will do; nil: it runs and obeys.
 	Behave func(service string) Behaviour
 	// MayLeave tells services whose leftovers are left alone (stop.mode main).
@@ -109,7 +118,12 @@ func (w *World) violated(format string, args ...any) {
 	w.Violations = append(w.Violations, fmt.Sprintf(format, args...))
 }
 
-func (w *World) tell(in policy.Input) { w.Queue = append(w.Queue, in) }
+func (w *World) tell(in policy.Input) {
+	if w.Tell != nil {
+		in = w.Tell(in)
+	}
+	w.Queue = append(w.Queue, in)
+}
 
 // Park forks a stub that waits at its gate.
 func (w *World) Park(service, instance, digest string) {
@@ -161,12 +175,17 @@ func (w *World) Open(instance string) {
 	}
 	w.oneInstance(p)
 	p.running, p.ran, s.executed = true, true, true
-	p.tree = p.behaviour.Leaves
+	if p.behaviour.Leaves {
+		w.fork(p)
+	}
 	w.tell(policy.Executed{Service: p.service, Instance: instance})
 	if w.Awaits != nil && w.Awaits(p.service) && !p.behaviour.NeverReady {
 		w.tell(policy.Ready{Service: p.service, Instance: instance, By: "notify"})
 	}
 	w.live(p)
+	if p.behaviour.Daemons > 0 {
+		w.daemon(p)
+	}
 	if w.Oneshot != nil && w.Oneshot(p.service) {
 		w.end(p, policy.Exited{Code: p.behaviour.HookCode})
 	}
@@ -339,11 +358,20 @@ func (w *World) Signal(instance, operation, signal, scope string) {
 	}
 	s.results[operation] = res
 	s.order = append(s.order, operation)
-	w.tell(res)
-	if res.Result != policy.ResultSent {
-		return
+	told := func() { w.tell(res) }
+	if p.behaviour.ToldLate && p.alive() { // another thread of the keeper has reaped it meanwhile
+		defer func() {
+			if !p.alive() && p.behaviour.ToldLate {
+				w.Seen["a signal told after the exit it led to"]++
+			}
+			told()
+		}()
+	} else {
+		told()
 	}
-	w.deliver(p, signal, whole, strings.HasPrefix(operation, projector.SignalOperation("")))
+	if res.Result == policy.ResultSent {
+		w.deliver(p, signal, whole, strings.HasPrefix(operation, projector.SignalOperation("")))
+	}
 }
 
 func (w *World) deliver(p *process, signal string, whole, harmless bool) {
@@ -368,6 +396,9 @@ func (w *World) deliver(p *process, signal string, whole, harmless bool) {
 // Sweep ends what is left of a dead instance.
 func (w *World) Sweep(instance, operation string) {
 	p := w.processes[instance]
+	if s := w.slots[instance]; s != nil {
+		s.swept = true
+	}
 	swept := policy.Swept{Service: w.service(instance), Instance: instance, Operation: operation, Method: "cgroup.kill"}
 	switch {
 	case p == nil:
@@ -379,7 +410,7 @@ func (w *World) Sweep(instance, operation string) {
 		w.Seen["a sweep in vain"]++
 		swept.Survived = 1
 	case p.tree:
-		swept.Killed = []event.Process{{PID: p.pid + 1000, Comm: "child"}}
+		swept.Killed = []event.Process{{PID: p.child, Comm: "child"}}
 		defer w.treeGone(p) // told after the sweep
 	}
 	w.tell(swept)
