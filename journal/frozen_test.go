@@ -94,8 +94,9 @@ func TestFrozenDisk(t *testing.T) {
 		t.Errorf("an append took %v while the disk hung", slowest)
 	}
 	thaw()
+	thawed := time.Now()
 	e.durable()
-	t.Logf("slowest append %v, healed: %s", slowest, hear(t, told.healed, "healed"))
+	t.Logf("durable again after %v, slowest append %v, healed: %s", time.Since(thawed), slowest, hear(t, told.healed, "healed"))
 	e.close()
 	if err := os.Remove(filepath.Join(cfg.RuntimeDir, "runlog")); err != nil {
 		t.Fatal(err)

@@ -52,6 +52,7 @@ func startServer(cfg *Config) (*natsServer, error) {
 		SyncInterval:               cfg.SyncInterval,
 		DisableJetStreamBanner:     true,
 		MaxPayload:                 maxPayload,
+		JetStreamLimits:            server.JSLimitOpts{MaxBatchSize: maxBatchRecords},
 		CustomClientAuthentication: &authenticator{token: token, others: cfg.Authentication},
 	}
 	if cfg.Options != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -15,11 +16,25 @@ import (
 const versionText = version.Version
 
 // newLog makes the log of one of our processes: to stderr, readable on a
-// terminal, JSON elsewhere, unless the configuration says otherwise.
+// terminal, JSON elsewhere, unless the configuration says otherwise. Nobody who
+// logs waits for who reads it; before the process ends comes flushLog.
 func newLog(a keeperArgs, process string) *slog.Logger {
 	nameProcess(process)
 	setLog(a.LogLevel, a.LogFormat)
-	return slog.New(newLogHandler(os.Stderr)).With("process", process)
+	log := slog.New(newLogHandler(ownLog, terminal(os.Stderr))).With("process", process)
+	ownLog.mu.Lock()
+	ownLog.log = log
+	ownLog.mu.Unlock()
+	return log
+}
+
+// ownLog is the way of this process's log to stderr.
+var ownLog = &logQueue{to: os.Stderr}
+
+// flushLog waits a moment until what was logged is written; it passes code on.
+func flushLog(code int) int {
+	ownLog.flush(logFlush)
+	return code
 }
 
 // logLevel and logAsText are this process's; an applied configuration may
@@ -40,11 +55,11 @@ func setLog(level, format string) {
 // logHandler writes each record in the format of the moment.
 type logHandler struct{ text, json slog.Handler }
 
-func newLogHandler(f *os.File) *logHandler {
-	color := terminal(f) && os.Getenv("NO_COLOR") == ""
+func newLogHandler(w io.Writer, terminal bool) *logHandler {
+	color := terminal && os.Getenv("NO_COLOR") == ""
 	return &logHandler{
-		text: tint.NewTextHandler(f, &tint.Options{Level: &logLevel, TimeFormat: "15:04:05.000", NoColor: !color}),
-		json: slog.NewJSONHandler(f, &slog.HandlerOptions{Level: &logLevel}),
+		text: tint.NewTextHandler(w, &tint.Options{Level: &logLevel, TimeFormat: "15:04:05.000", NoColor: !color}),
+		json: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: &logLevel}),
 	}
 }
 

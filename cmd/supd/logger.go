@@ -58,7 +58,7 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer lock.Close() // twice is no harm
 	screens := &screens{dir: a.Output, log: log, shown: map[string]bool{}}
 	screens.set(a.Console)
 	l, err := output.NewLogger(a.Output, output.Options{
@@ -92,6 +92,7 @@ func runLogger(a keeperArgs, log *slog.Logger) error {
 	err = errors.Join(err, l.Finish(finish))
 	cancel()
 	err = errors.Join(err, ignoreCanceled(<-ran))
+	lock.Close() // who reads the console may take a minute; the next logger need not wait for that
 	if late := screens.finish(); late != nil {
 		log.Warn("supctl logs shows what the console did not", "error", late)
 	}

@@ -34,11 +34,11 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case modeKeeper:
-			os.Exit(keeperMain())
+			os.Exit(flushLog(keeperMain()))
 		case modeEngine:
-			os.Exit(engineMain(slices.Contains(os.Args[2:], "--safe")))
+			os.Exit(flushLog(engineMain(slices.Contains(os.Args[2:], "--safe"))))
 		case modeLogger:
-			os.Exit(loggerMain())
+			os.Exit(flushLog(loggerMain()))
 		}
 	}
 	os.Exit(execute(command()))

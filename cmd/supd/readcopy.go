@@ -20,7 +20,7 @@ func readCopyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			setLog("warn", "text")
 			out := blocks.NewWriter(cmd.OutOrStdout())
-			err := journal.ReadCopy(cmd.Context(), args[0], slog.New(newLogHandler(os.Stderr)), out.Write)
+			err := journal.ReadCopy(cmd.Context(), args[0], slog.New(newLogHandler(os.Stderr, terminal(os.Stderr))), out.Write)
 			if err == nil {
 				err = out.Close()
 			}

@@ -81,7 +81,7 @@ func (b *bench) wantStored() {
 }
 
 func sizes(b *bench) {
-	for _, n := range []int{1, 2, 3, 13, 14, 15, 200, 1000, 1} {
+	for _, n := range []int{1, 2, 3, 13, 14, 15, 200, 4000, 1} {
 		b.publish(b.chain.Next(n))
 	}
 	b.wantStored()

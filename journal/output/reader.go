@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -29,6 +30,8 @@ type Query struct {
 	MaxBytes int
 	// Cursor goes on where a chunk ended; Tail and Since are then ignored.
 	Cursor Cursor
+
+	quiet time.Duration // tests: instead of quietLine
 }
 
 // Line is one line, or a piece of one.
@@ -180,7 +183,7 @@ func newMerge(folder string, q Query, c Cursor) *merge {
 		}
 		t := newTape(folder, name, *c.of(name), q.maxBytes())
 		if q.Follow {
-			t.quiet = quietLine
+			t.quiet = cmp.Or(q.quiet, quietLine)
 		}
 		m.tapes = append(m.tapes, t)
 	}

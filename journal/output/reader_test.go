@@ -224,9 +224,9 @@ func TestFollowWhileSegmentsCloseAndGo(t *testing.T) {
 		w.Close()
 		w2.Close()
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	q := Query{Service: "s", Tail: -1, Follow: true, MaxBytes: 30_000}
+	q := Query{Service: "s", Tail: -1, Follow: true, MaxBytes: 30_000, quiet: time.Hour} // a logger that does not get to run is no prompt
 	got := map[string]*bytes.Buffer{Stdout: {}, Stderr: {}}
 	for n := 0; n < 2*lines; {
 		c, err := Read(ctx, b.dir, q)
@@ -385,4 +385,28 @@ func TestReaderProperties(t *testing.T) {
 		}
 		os.RemoveAll(filepath.Join(f.dir, "s"))
 	})
+}
+
+// An unfinished line is a prompt only if it was quiet when it was looked at: a
+// reader that does not get to run after that must not cut it.
+func TestSlowReaderCutsNoLine(t *testing.T) {
+	b := newBench(t, t.TempDir(), Options{})
+	w := b.attach(t, "s", instA, Stdout, Settings{})
+	write(t, w, "half a li")
+	waitText(t, b.dir, "s", Stdout, "half a li")
+	tape := newTape(filepath.Join(b.dir, "s"), Stdout, Position{Segment: 1}, 1000)
+	defer tape.close()
+	tape.quiet = time.Minute
+	if err := tape.open(); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-time.Hour)
+	tape.seg.seen, tape.seg.newest = long, long.Add(-time.Second) // written a second before the look
+	if p, err := tape.next(context.Background()); p != nil || err != nil || !tape.held {
+		t.Errorf("%+v, %v, held: %v", p, err, tape.held)
+	}
+	tape.seg.newest = long.Add(-time.Hour)
+	if p, err := tape.next(context.Background()); p == nil || err != nil || !p.Partial {
+		t.Errorf("a prompt: %+v, %v", p, err)
+	}
 }

@@ -14,8 +14,9 @@ type segment struct {
 	n      uint64
 	log    segmentText // nil for an active segment without a file yet
 	size   int64
-	sealed bool // closed for writing when opened
-	newest time.Time
+	sealed bool      // closed for writing when opened
+	newest time.Time // when it was last written to
+	seen   time.Time // not after size and newest were taken
 	idx    *index
 	idxF   *os.File
 }
@@ -106,12 +107,13 @@ func newPackedSegment(dir, stream string, n uint64, p *packedText) (*segment, er
 // newSegment takes the size of the text before it looks at the index: entries
 // are written first, so the index then covers all of it.
 func newSegment(dir, stream string, n uint64, f *os.File, sealed bool) (*segment, error) {
+	seen := time.Now()
 	st, err := f.Stat()
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	g := &segment{n: n, log: f, size: st.Size(), sealed: sealed, newest: st.ModTime()}
+	g := &segment{n: n, log: f, size: st.Size(), sealed: sealed, newest: st.ModTime(), seen: seen}
 	g.idx, g.idxF = openIndex(indexPath(dir, stream, n))
 	return g, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -12,14 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gapsIn sums the gaps in a child's file of events.
+// gapsIn sums the gaps in a child's file of events. One that is there twice, to
+// the byte, was told by a logger that was killed before it had cleared its slot.
 func gapsIn(t *testing.T, path string) (lines, size int64, gaps int) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	told := map[string]bool{}
 	for line := range bytes.Lines(b) {
+		if told[string(line)] {
+			continue
+		}
+		told[string(line)] = true
 		var e struct {
 			Kind string `json:"kind"`
 			Data Gap    `json:"data"`
@@ -34,6 +41,19 @@ func gapsIn(t *testing.T, path string) (lines, size int64, gaps int) {
 	return lines, size, gaps
 }
 
+// counts are the gaps in a tally's file.
+func counts(b []byte) (all []tallied) {
+	for slot := range slices.Chunk(b, tallySlot) {
+		if len(slot) < tallySlot {
+			break
+		}
+		if c, ok := decodeTally(slot); ok {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 // P4: what was dropped stays counted when loggers are SIGKILLed while they
 // drop, within one read for each kill.
 func TestDropCountSurvivesKills(t *testing.T) {
@@ -42,9 +62,9 @@ func TestDropCountSurvivesKills(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(disk, "hog"), make([]byte, 960<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	events := filepath.Join(scratch, "events")
+	events, tally := filepath.Join(scratch, "events"), filepath.Join(scratch, "tally")
 	env := []string{
-		"OUTPUT_ON_FULL=drop", "OUTPUT_TALLY=" + filepath.Join(scratch, "tally"), "OUTPUT_EVENTS=" + events,
+		"OUTPUT_ON_FULL=drop", "OUTPUT_TALLY=" + tally, "OUTPUT_EVENTS=" + events,
 		"OUTPUT_MAX_SIZE=65536", "OUTPUT_MAX_FILES=1000",
 	}
 	r, w := rawPipe(t)
@@ -66,8 +86,13 @@ func TestDropCountSurvivesKills(t *testing.T) {
 		}
 	}()
 	for k := range kills {
+		before, _ := os.ReadFile(tally)
 		c := startChild(t, disk, []*os.File{f}, env...)
-		time.Sleep(time.Duration(20+k*9%50) * time.Millisecond) // the moment of the kill is what varies
+		eventually(t, "it counts what it drops", func() bool {
+			now, _ := os.ReadFile(tally)
+			return !bytes.Equal(now, before) && len(counts(now)) > 0
+		})
+		time.Sleep(time.Duration(k*9%50) * time.Millisecond) // the moment of the kill is what varies
 		c.Process.Signal(syscall.SIGKILL)
 		c.Wait()
 	}
@@ -82,7 +107,7 @@ func TestDropCountSurvivesKills(t *testing.T) {
 	written := int64(len(numbered0(0, 1))) * int64(sent)
 	missing := written - int64(len(kept)) - size
 	t.Logf("%d lines written, %d kept, %d in %d gaps; %d bytes uncounted", sent, bytes.Count(kept, []byte("\n")), lines, gaps, missing)
-	if gaps < 2 || missing < 0 || missing > kills*64<<10 {
+	if gaps < kills || missing < 0 || missing > kills*64<<10 {
 		t.Fatalf("written %d bytes, kept %d, declared %d in %d gaps", written, len(kept), size, gaps)
 	}
 }

@@ -224,7 +224,9 @@ func (t *tape) read() (*piece, error) {
 		p.Time, p.Instance = t.run.mark.time(), t.run.mark.instance.String()
 	}
 	last := cut == 0 && !t.seg.sealed && t.end < 0 && t.pos.Offset+n == t.seg.size && n < int64(t.limit)
-	if !whole && last && t.quiet > 0 && time.Since(t.seg.newest) < t.quiet {
+	// Quiet when it was looked at: a reader that has much to read, or did not get to
+	// run, does not know what came since.
+	if !whole && last && t.quiet > 0 && t.seg.seen.Sub(t.seg.newest) < t.quiet {
 		t.held = true
 		return nil, nil
 	}
