@@ -157,7 +157,10 @@ func (c cell) String() string {
 }
 
 func number(v float64) string {
-	if v < 10 {
+	switch {
+	case v < 1:
+		return fmt.Sprintf("%.2f", v)
+	case v < 10:
 		return fmt.Sprintf("%.1f", v)
 	}
 	return fmt.Sprintf("%.0f", v)
