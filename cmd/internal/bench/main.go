@@ -44,7 +44,13 @@ func main() {
 	began := time.Now()
 	measures := func(bin string) ([]row, error) { return measure(bin, *only) }
 	if *drawing != "" {
-		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
+		err := grow(*bin, *drawing, *scale, *records)
+		fmt.Printf("\nThe run took %.0f s.\n", time.Since(began).Seconds())
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	if *respawn > 0 {
 		measures = func(bin string) ([]row, error) { return hops(bin, *respawn, 300, *hogs) }

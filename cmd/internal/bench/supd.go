@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -133,12 +134,23 @@ func (s *supd) beaconFile() string { return filepath.Join(s.state, "beacons") }
 func (s *supd) beacons() (bs []beacon) {
 	text, _ := os.ReadFile(s.beaconFile())
 	for line := range strings.Lines(string(text)) {
-		var b beacon
-		if _, err := fmt.Sscanf(line, "%s %d %d\n", &b.service, &b.pid, &b.at); err == nil {
+		if b, ok := parseBeacon(line); ok {
 			bs = append(bs, b)
 		}
 	}
 	return bs
+}
+
+// parseBeacon is quick: what it takes is taken from the supd that is measured.
+func parseBeacon(line string) (b beacon, ok bool) {
+	line, whole := strings.CutSuffix(line, "\n")
+	fields := strings.Fields(line)
+	if !whole || len(fields) != 3 {
+		return b, false
+	}
+	pid, err1 := strconv.Atoi(fields[1])
+	at, err2 := strconv.ParseInt(fields[2], 10, 64)
+	return beacon{fields[0], pid, at}, err1 == nil && err2 == nil
 }
 
 // await looks at the beacons again and again. What is measured is in them, so

@@ -66,6 +66,7 @@ type loader struct {
 	inherited map[string]string
 	defaults  *settings
 	pending   []pending
+	found     map[string]position // of those
 	names     map[string]claim
 	nodes     []*member               // of the graph, one for each service as it is written
 	envFiles  map[string][]assignment // by path
@@ -219,14 +220,18 @@ func (l *loader) readServices(c *cell) {
 	if !c.is(aTable, "") {
 		return
 	}
+	if l.found == nil {
+		l.found = map[string]position{}
+	}
 	for _, f := range c.v.fields {
-		at := slices.IndexFunc(l.pending, func(p pending) bool { return p.name == f.name })
+		at, twice := l.found[f.name]
 		switch {
 		case f.value.kind != aTable:
 			l.problem(f.value.at, "write [service.NAME]", "`service.%s` must be a table, not %s", f.name, f.value.kind)
-		case at >= 0:
-			l.problem(f.at, "a service is in one file whole", "service `%s` is already defined at %s", f.name, l.pending[at].at)
+		case twice:
+			l.problem(f.at, "a service is in one file whole", "service `%s` is already defined at %s", f.name, at)
 		default:
+			l.found[f.name] = f.at
 			l.pending = append(l.pending, pending{f.name, f.at, f.value})
 		}
 	}

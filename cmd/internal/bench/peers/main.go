@@ -8,6 +8,9 @@
 // descriptors and of log sizes are raised, and supd never waits before a restart
 // (backoff.initial = "0s"), as most of the others do not. Compare within a run: figures of two runs differ by
 // what else the machine did.
+//
+// Nothing is waited for without bound. A cell whose supervisor did not do it
+// says so, what was sampled before stays, and the rest goes on.
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,94 +32,136 @@ func main() {
 	bin := flag.String("bin", "", "`folder` with supd and beacon")
 	only := flag.String("only", "", "names of supervisors, separated by commas")
 	match := flag.String("measure", "", "only measures whose name contains this")
-	runs := flag.Int("runs", 3, "runs of each measure that is no average by itself")
+	runs := flag.Int("runs", 3, "launches of each measure that is no average by itself")
 	scale := flag.Int("scale", 1000, "most services at once")
 	flag.Parse()
 	if *bin == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "peers is called by scripts/bench")
 		os.Exit(2)
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fmt.Fprintln(os.Stderr, "cannot become a subreaper:", err)
+	if err := run(&bench{bin: *bin, runs: max(1, *runs)}, *only, *match, *scale); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
+}
+
+func run(b *bench, only, match string, scale int) (err error) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot become a subreaper: %w", err)
+	}
+	if b.root, err = os.MkdirTemp("", "bench-"); err != nil {
+		return err
+	}
+	defer b.leave()
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, unix.SIGINT, unix.SIGTERM)
 	go func() {
 		<-interrupted
-		_ = endAll() // what does not end is a zombie or stuck in the kernel
+		b.leave()
 		os.Exit(1)
 	}()
 	var there []peer
-	for _, p := range peers(*bin) {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
+	for _, p := range peers(b.bin) {
+		if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
 			continue
 		}
 		if m := p.missing(); m != "" {
 			fmt.Printf("Not here: %s (%s).\n", p.name, m)
 			continue
 		}
-		fmt.Printf("%s: %s.\n", p.name, p.tellVersion())
+		fmt.Printf("%s: %s.\n", p.name, p.tellVersion(b.root))
 		there = append(there, p)
 	}
-	table(&bench{bin: *bin, runs: *runs}, there, *match, *scale)
+	began := time.Now()
+	table(b, there, match, scale)
+	fmt.Printf("\nThe run took %.0f s.\n", time.Since(began).Seconds())
+	return nil
 }
 
-func (p peer) tellVersion() string {
+// leave ends what was started and removes what it wrote.
+func (b *bench) leave() {
+	if err := endAll(); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+	}
+	// A supd that is killed leaves its pinned pidfds, in mounts; nobody else has any.
+	mounts, _ := filepath.Glob(filepath.Join(b.root, "*", "run", "pidfds"))
+	for _, m := range mounts {
+		_ = unix.Unmount(m, unix.MNT_DETACH)
+	}
+	_ = os.RemoveAll(b.root)
+}
+
+// tellVersion asks a peer. What it starts to answer is ended: pm2 leaves its
+// daemon, whose memory was once counted as that of the first one measured.
+func (p peer) tellVersion(home string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, p.version[0], p.version[1:]...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, p.version[0], p.version[1:]...)
+	cmd.Env, cmd.WaitDelay = append(os.Environ(), "PM2_HOME="+filepath.Join(home, "pm2"), "HOME="+home), time.Second
+	out, _ := cmd.CombinedOutput()
+	_ = endAll() // the first launch refuses to begin beside it
 	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return strings.TrimSuffix(first, ".")
 }
 
-// table prints each row when it is measured.
+// table prints the rows of each session when all peers have had it.
 func table(b *bench, there []peer, match string, scale int) {
-	fmt.Print("\n| median (min … max) |")
+	fmt.Print("\n| median (least … most) |")
 	for _, p := range there {
 		fmt.Printf(" %s |", p.name)
 	}
 	fmt.Print("\n|---|", strings.Repeat("---|", len(there)), "\n")
-	for _, m := range measures(scale) {
-		if !strings.Contains(m.what, match) {
+	for _, s := range sessions(b.runs, scale) {
+		s.rows = slices.DeleteFunc(s.rows, func(r row) bool { return !strings.Contains(r.what, match) })
+		if len(s.rows) == 0 {
 			continue
 		}
-		fmt.Printf("| %s, %s |", m.what, m.unit)
-		for _, p := range there {
-			samples, err := m.take(b, p)
-			if err != nil {
-				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", p.name, m.what, err)
-				if err := endAll(); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-					os.Exit(1)
-				}
-			}
-			fmt.Printf(" %s |", cell(samples, err))
+		all := make([][]cell, len(there))
+		for i, p := range there {
+			all[i] = s.of(b, p)
 		}
-		fmt.Println()
+		for i, r := range s.rows {
+			fmt.Printf("| %s, %s |", r.what, r.unit)
+			for _, cells := range all {
+				fmt.Printf(" %s |", cells[i])
+			}
+			fmt.Println()
+		}
 	}
 }
 
-func cell(samples []float64, err error) string {
-	if len(samples) == 0 {
-		return "failed"
+// cell is what one peer did in one row.
+type cell struct {
+	samples []float64
+	few     bool   // the peer's slowness cut them short
+	note    string // why there are no more; empty when all went well
+}
+
+func (c cell) String() string {
+	if len(c.samples) == 0 {
+		return c.note
 	}
-	slices.Sort(samples)
-	s := number(samples[len(samples)/2])
-	if len(samples) > 1 {
-		s += fmt.Sprintf(" (%s … %s)", number(samples[0]), number(samples[len(samples)-1]))
+	sorted := slices.Sorted(slices.Values(c.samples))
+	n := len(sorted)
+	s := number(sorted[n/2])
+	if n > 1 {
+		s += fmt.Sprintf(" (%s … %s)", number(sorted[0]), number(sorted[n-1]))
 	}
-	if err != nil {
-		s += ", then failed"
+	if c.few || c.note != "" {
+		s += fmt.Sprintf(", n = %d", n)
+	}
+	if c.note != "" {
+		s += ", then " + c.note
 	}
 	return s
 }
 
 func number(v float64) string {
 	switch {
+	case v < 1:
+		return fmt.Sprintf("%.2f", v)
 	case v < 10:
 		return fmt.Sprintf("%.1f", v)
-	default:
-		return fmt.Sprintf("%.0f", v)
 	}
+	return fmt.Sprintf("%.0f", v)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -13,82 +12,175 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// measure is one line of the table; it returns the samples of one peer.
-type measure struct {
-	what string
-	unit string
-	take func(b *bench, p peer) ([]float64, error)
-}
+const (
+	// launchBound is how long a launch may take.
+	launchBound = 60 * time.Second
+	// sampleBound is how long a service that is killed, or a set of them, may take
+	// to be there again, and output to be stored.
+	sampleBound = 40 * time.Second
+	// tired is how long a row goes on sampling, and then fewer samples are enough.
+	tired = 10 * time.Second
+	// fewest samples of a row of many.
+	fewest = 5
+	// settle is how long a peer is left alone before its memory is read.
+	settle = 5 * time.Second
+	// idleTime is how long nothing happens for the CPU time of idling.
+	idleTime = 10 * time.Second
+)
 
 type bench struct {
-	bin  string
-	runs int
+	bin, root string
+	runs      int
 }
 
-func measures(scale int) []measure {
-	ms := []measure{}
-	for _, n := range []int{10, 100, 1000} {
-		if n <= scale {
-			ms = append(ms, measure{fmt.Sprintf("launch → last of %d executes", n), "ms", launchOf(n)})
-		}
-	}
-	ms = append(ms,
-		measure{"SIGKILL of 1 of 20 → its successor's first instruction", "ms", respawns(false, 1200*time.Millisecond)},
-		measure{"the same, killed 50 ms after its start", "ms", respawns(false, 50*time.Millisecond)},
-		measure{"the same under two CPU hogs", "ms", respawns(true, 1200*time.Millisecond)},
-		measure{"SIGKILL of 200 at once → last successor", "ms", storm(min(200, scale))},
-	)
-	for _, n := range []int{1, 100, 1000} {
-		if n <= scale {
-			ms = append(ms, measure{fmt.Sprintf("memory (PSS) with %d", n), "MiB", memoryOf(n)})
-		}
-	}
-	return append(ms,
-		measure{fmt.Sprintf("idle CPU with %d, 20 s", min(1000, scale)), "% of a core", idle(min(1000, scale))},
-		measure{"2 million lines of 100 bytes: written and stored", "MB/s", throughput},
-		measure{fmt.Sprintf("%d write as fast as they can: least of most that one has stored", min(200, scale)), "%", fairness(min(200, scale))},
-	)
+// session is a set of services that one launch of a peer serves all its rows
+// with.
+type session struct {
+	services, lines int  // lines of output that each of them writes
+	gated           bool // they begin to write when the gate is opened
+	runs            int  // launches
+	rows            []row
 }
 
-func launchOf(n int) func(*bench, peer) ([]float64, error) {
-	return func(b *bench, p peer) (took []float64, err error) {
-		runs := b.runs
-		if n >= 1000 {
-			runs = max(1, runs/2)
-		}
-		for range runs {
-			r, err := p.launch(b.bin, n)
-			if err != nil {
-				return took, err
-			}
-			var last int64
-			for _, x := range r.beats() {
-				last = max(last, x.at)
-			}
-			took = append(took, float64(last-r.started)/1e6)
-			if err := r.end(); err != nil {
-				return took, err
-			}
-		}
-		return took, nil
-	}
+// row is one line of the table.
+type row struct {
+	what, unit string
+	// take measures a running peer. What it has before an error counts.
+	take    func(r *running) ([]float64, error)
+	wanted  int  // samples of one run, where fewer are few
+	launch  bool // it is the launch itself that is measured
+	once    bool // in the first run only
+	capture bool // it is about output that the peer captures
 }
 
-// respawns kills one service after the other, ten for each run, each when it is so
-// old.
-func respawns(hogs bool, age time.Duration) func(*bench, peer) ([]float64, error) {
-	return func(b *bench, p peer) (took []float64, err error) {
-		r, err := p.launch(b.bin, 20)
+func sessions(runs, scale int) []session {
+	least := func(n int) int { return min(n, scale) }
+	launched := func(n int) row {
+		return row{what: fmt.Sprintf("launch → last of %d executes", n), unit: "ms", take: launchTime, launch: true}
+	}
+	memory := func(n int) row {
+		return row{what: fmt.Sprintf("memory (PSS) with %d", n), unit: "MiB", take: memoryUsed, once: true}
+	}
+	all := []session{
+		{services: 1, runs: 1, rows: []row{memory(1)}},
+		{services: 10, runs: runs, rows: []row{launched(10)}},
+		{services: 100, runs: runs, rows: []row{launched(100), memory(100)}},
+		{services: 1000, runs: 1, rows: []row{launched(1000), memory(1000), {what: "idle CPU with 1000, 10 s", unit: "% of a core", take: idle}}},
+		{services: 20, runs: 1, rows: []row{
+			{what: "SIGKILL of 1 of 20 → its successor's first instruction", unit: "ms", take: respawns(10*runs, false, 1200*time.Millisecond), wanted: 10 * runs},
+			{what: "the same, killed 50 ms after its start", unit: "ms", take: respawns(10*runs, false, 50*time.Millisecond), wanted: 10 * runs},
+			{what: "the same under two CPU hogs", unit: "ms", take: respawns(10*runs, true, 1200*time.Millisecond), wanted: 10 * runs},
+		}},
+		{services: least(200), runs: runs, rows: []row{{what: fmt.Sprintf("SIGKILL of %d at once → last successor", least(200)), unit: "ms", take: storm}}},
+		{services: 1, lines: 2_000_000, runs: runs, rows: []row{{what: "2 million lines of 100 bytes: written and stored", unit: "MB/s", take: throughput(2_000_000), capture: true}}},
+		{services: least(200), lines: 30_000, gated: true, runs: runs, rows: []row{
+			{what: fmt.Sprintf("%d write as fast as they can: least of most that one has stored", least(200)), unit: "%", take: fairness(30_000), capture: true},
+		}},
+	}
+	return slices.DeleteFunc(all, func(s session) bool { return s.services > scale })
+}
+
+func (s session) bound() time.Duration { return launchBound }
+
+// of measures a peer in all rows. Runs end when their number is reached or the
+// peer has taken long enough.
+func (s session) of(b *bench, p peer) []cell {
+	cells := make([]cell, len(s.rows))
+	began := time.Now()
+	for i := range s.runs {
+		if i > 0 && time.Since(began) > 2*tired {
+			for j := range cells {
+				cells[j].few = cells[j].few || !s.rows[j].once
+			}
+			break
+		}
+		if !s.once(b, p, i == 0, cells) {
+			break
+		}
+	}
+	for i, c := range cells {
+		fmt.Fprintf(os.Stderr, "%s %s: %s: %s\n", time.Now().Format(time.TimeOnly), p.name, s.rows[i].what, c)
+	}
+	return cells
+}
+
+// once launches a peer and measures the rows; whether all went well. After a row
+// that failed the next ones have a peer that is new.
+func (s session) once(b *bench, p peer, first bool, cells []cell) bool {
+	var r *running
+	var err, failed error
+	defer func() {
+		if r != nil {
+			_ = r.end() // the next launch finds what is left
+		}
+	}()
+	found := p.alone != nil && !slices.ContainsFunc(s.rows, func(x row) bool { return x.launch })
+	for i, x := range s.rows {
+		if x.once && !first {
+			continue
+		}
+		if x.capture && p.output == nil {
+			cells[i].note = "captures no output"
+			failed = errors.ErrUnsupported
+			continue
+		}
+		if r == nil && (err == nil || p.alone != nil && !found) {
+			found = found || err != nil
+			if r, err = s.launch(b, p, found); err != nil {
+				r = nil
+			}
+		}
 		if err != nil {
-			return nil, err
+			failed, cells[i].note = err, s.say(x, err)
+			continue
 		}
-		defer func() { err = errors.Join(err, r.end()) }()
+		samples, bad := x.take(r)
+		cells[i].samples = append(cells[i].samples, samples...)
+		cells[i].few = cells[i].few || len(samples) < x.wanted
+		if bad != nil {
+			failed, cells[i].note = bad, bad.Error()
+			_ = r.end()
+			r = nil
+		}
+	}
+	return failed == nil
+}
+
+// say is what a cell says of a launch that failed.
+func (s session) say(x row, err error) string {
+	var l late
+	switch {
+	case errors.As(err, &l) && x.launch:
+		return fmt.Sprintf("> %.0f s", l.bound.Seconds())
+	case errors.As(err, &l):
+		return fmt.Sprintf("not possible: %d do not execute within %.0f s", s.services, l.bound.Seconds())
+	}
+	return "not possible: " + err.Error()
+}
+
+func launchTime(r *running) ([]float64, error) {
+	if r.found {
+		return nil, fmt.Errorf("> %.0f s", launchBound.Seconds())
+	}
+	var last int64
+	for _, x := range r.beats() {
+		last = max(last, x.at)
+	}
+	return []float64{float64(last-r.started) / 1e6}, nil
+}
+
+// respawns kills one service after the other, each when it is so old.
+func respawns(many int, hogs bool, age time.Duration) func(*running) ([]float64, error) {
+	return func(r *running) (took []float64, err error) {
 		time.Sleep(2 * time.Second)
 		if hogs {
 			defer hog(2)()
 		}
-		for i := range 10 * b.runs {
-			name := fmt.Sprintf("s-%d", i%20)
+		for began, i := time.Now(), 0; i < many; i++ {
+			if len(took) >= fewest && time.Since(began) > tired {
+				return took, nil
+			}
+			name := fmt.Sprintf("s-%d", i%r.number)
 			if age < time.Second {
 				name = "s-0" // the one that has just been started
 			}
@@ -100,7 +192,7 @@ func respawns(hogs bool, age time.Duration) func(*bench, peer) ([]float64, error
 			if err := unix.Kill(before.pid, unix.SIGKILL); err != nil {
 				return took, fmt.Errorf("cannot kill %s: %w", name, err)
 			}
-			bs, err := r.await(func(bs []beat) bool { return latest(bs)[name].pid != before.pid })
+			bs, err := r.await(sampleBound, func(bs []beat) bool { return latest(bs)[name].pid != before.pid })
 			if err != nil {
 				return took, err
 			}
@@ -123,156 +215,86 @@ func hog(n int) (end func()) {
 	return func() { over.Store(true) }
 }
 
-func storm(n int) func(*bench, peer) ([]float64, error) {
-	return func(b *bench, p peer) (took []float64, err error) {
-		for range b.runs {
-			r, err := p.launch(b.bin, n)
-			if err != nil {
-				return took, err
-			}
-			time.Sleep(2 * time.Second)
-			before := latest(r.beats())
-			killed := now()
-			for _, x := range before {
-				_ = unix.Kill(x.pid, unix.SIGKILL)
-			}
-			bs, err := r.await(func(bs []beat) bool {
-				for name, x := range latest(bs) {
-					if before[name].pid == x.pid {
-						return false
-					}
-				}
-				return true
-			})
-			if err == nil {
-				var last int64
-				for _, x := range latest(bs) {
-					last = max(last, x.at)
-				}
-				took = append(took, float64(last-killed)/1e6)
-			}
-			if err := errors.Join(err, r.end()); err != nil {
-				return took, err
+func storm(r *running) ([]float64, error) {
+	time.Sleep(2 * time.Second)
+	before := latest(r.beats())
+	killed := now()
+	for _, x := range before {
+		_ = unix.Kill(x.pid, unix.SIGKILL)
+	}
+	bs, err := r.await(2*sampleBound, func(bs []beat) bool {
+		for name, x := range latest(bs) {
+			if before[name].pid == x.pid {
+				return false
 			}
 		}
-		return took, nil
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
+	var last int64
+	for _, x := range latest(bs) {
+		last = max(last, x.at)
+	}
+	return []float64{float64(last-killed) / 1e6}, nil
 }
 
-func memoryOf(n int) func(*bench, peer) ([]float64, error) {
-	return func(b *bench, p peer) ([]float64, error) {
-		r, err := p.launch(b.bin, n)
-		if err != nil {
-			return nil, err
-		}
-		time.Sleep(5 * time.Second)
-		return []float64{memory()}, r.end()
-	}
+func memoryUsed(*running) ([]float64, error) {
+	time.Sleep(settle)
+	return []float64{memory()}, nil
 }
 
-func idle(n int) func(*bench, peer) ([]float64, error) {
-	return func(b *bench, p peer) ([]float64, error) {
-		r, err := p.launch(b.bin, n)
-		if err != nil {
-			return nil, err
-		}
-		time.Sleep(5 * time.Second)
-		before, began := cpu(), time.Now()
-		time.Sleep(20 * time.Second)
-		used := 100 * float64(cpu()-before) / float64(time.Since(began))
-		return []float64{used}, r.end()
-	}
+func idle(*running) ([]float64, error) {
+	before, began := cpu(), time.Now()
+	time.Sleep(idleTime)
+	return []float64{100 * float64(since(before)) / float64(time.Since(began))}, nil
 }
+
+// size is how many bytes a line of a beacon has.
+const size = 100
 
 // throughput counts from the first line until the last has been stored, and
-// fails if one is missing: rotation may remove old files, so they are counted
-// by what the peer kept plus what it says it removed; here all limits are above
-// what is written.
-func throughput(b *bench, p peer) (mbs []float64, err error) {
-	const lines, size = 2_000_000, 100
-	for range b.runs {
-		r, err := p.launch(b.bin, 1, fmt.Sprint(lines))
+// fails if one is missing: all limits of sizes are above what is written.
+func throughput(lines int) func(*running) ([]float64, error) {
+	return func(r *running) ([]float64, error) {
+		bs, err := r.await(sampleBound, func(bs []beat) bool { return len(bs) == 2 })
 		if err != nil {
-			return mbs, err
+			return nil, err
 		}
-		bs, err := r.await(func(bs []beat) bool { return len(bs) == 2 })
-		for deadline := time.Now().Add(5 * time.Second); err == nil && r.stored("s-0") < lines*size; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Second); r.stored("s-0") < int64(lines*size); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				err = fmt.Errorf("%d of %d bytes are stored", r.stored("s-0"), lines*size)
+				return nil, fmt.Errorf("%d of %d bytes are stored", r.stored("s-0"), lines*size)
 			}
 		}
-		stored := now()
-		if err == nil {
-			mbs = append(mbs, lines*size/1e6/(float64(max(stored, bs[1].at)-bs[0].at)/1e9))
-		}
-		if err := errors.Join(err, r.end()); err != nil {
-			return mbs, err
-		}
-	}
-	return mbs, nil
-}
-
-// fairness lets n services begin to write at the same moment, and compares what
-// is stored of each when half of it all is.
-func fairness(n int) func(*bench, peer) ([]float64, error) {
-	const lines, size = 30_000, 100
-	return func(b *bench, p peer) (shares []float64, err error) {
-		for range b.runs {
-			share, err := fairRun(b, p, n, lines, size)
-			if err != nil {
-				return shares, err
-			}
-			shares = append(shares, share)
-		}
-		return shares, nil
+		return []float64{float64(lines*size) / 1e6 / (float64(max(now(), bs[1].at)-bs[0].at) / 1e9)}, nil
 	}
 }
 
-func fairRun(b *bench, p peer, n, lines, size int) (share float64, err error) {
-	dir, err := os.MkdirTemp("", "bench-gate-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	gate := filepath.Join(dir, "gate")
-	if err := unix.Mkfifo(gate, 0o600); err != nil {
-		return 0, fmt.Errorf("cannot make a FIFO: %w", err)
-	}
-	r, err := p.launch(b.bin, n, fmt.Sprint(lines), gate)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, r.end()) }()
-	time.Sleep(2 * time.Second) // all of them wait at the gate
-	f, err := os.OpenFile(gate, os.O_WRONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return 0, fmt.Errorf("cannot open the gate: %w", err)
-	}
-	defer f.Close()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+// fairness lets all services begin to write at the same moment, and compares
+// what is stored of each when half of it all is.
+func fairness(lines int) func(*running) ([]float64, error) {
+	return func(r *running) ([]float64, error) {
+		time.Sleep(2 * time.Second) // all of them wait at the gate
+		f, err := os.OpenFile(gate(r.dir), os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, fmt.Errorf("cannot open the gate: %w", err)
+		}
+		defer f.Close()
 		var sum int64
-		least, most := int64(lines*size), int64(0)
-		for i := range n {
-			got := r.stored(fmt.Sprintf("s-%d", i))
-			sum, least, most = sum+got, min(least, got), max(most, got)
+		for deadline := time.Now().Add(sampleBound); time.Now().Before(deadline); {
+			began := time.Now()
+			sum = 0
+			least, most := int64(lines*size), int64(0)
+			for i := range r.number {
+				got := r.stored(fmt.Sprintf("s-%d", i))
+				sum, least, most = sum+got, min(least, got), max(most, got)
+			}
+			if sum >= int64(r.number*lines*size/2) {
+				return []float64{100 * float64(least) / float64(most)}, nil
+			}
+			time.Sleep(max(time.Millisecond, 2*time.Since(began)))
 		}
-		if sum >= int64(n*lines*size/2) {
-			return 100 * float64(least) / float64(most), nil
-		}
+		return nil, fmt.Errorf("%d of %d MB stored within %.0f s", sum/1e6, r.number*lines*size/1e6, sampleBound.Seconds())
 	}
-	return 0, fmt.Errorf("half of the output is not stored within %v", patience)
-}
-
-// notOutput are the files that loggers keep beside their output.
-var notOutput = []string{"config", "lock", "state"}
-
-// stored is how many bytes of a service's output are in files.
-func (r *running) stored(name string) (n int64) {
-	files, _ := filepath.Glob(r.output(r.dir, name))
-	for _, f := range files {
-		if st, err := os.Stat(f); err == nil && !slices.Contains(notOutput, filepath.Base(f)) {
-			n += st.Size()
-		}
-	}
-	return n
 }

@@ -21,8 +21,12 @@ type peer struct {
 	// daemon: what was started goes into the background, and stays the bench's
 	// descendant.
 	daemon bool
-	// output are the files with the captured output of a service.
+	// output are the files with the captured output of a service; nil where the
+	// peer captures none.
 	output func(dir, name string) string
+	// alone is how a service is started without the peer; who has one finds running
+	// services by their pid files and takes them for its own.
+	alone func(dir string, s service) []string
 }
 
 // service is a command with a name.
@@ -141,7 +145,9 @@ func daemontools() peer {
 }
 
 // monit looks at processes that have put themselves into the background, once a
-// second here, which is as often as it can.
+// second here, which is as often as it can. It starts one after the other, so a
+// large set is started without it where the launch is not what is measured. Who
+// writes output writes it into files without its help.
 func monit() peer {
 	return peer{
 		name: "monit", needs: []string{"monit"}, version: []string{"monit", "-V"},
@@ -159,7 +165,7 @@ func monit() peer {
 			config := filepath.Join(dir, "monitrc")
 			return []string{"monit", "-I", "-c", config}, os.WriteFile(config, []byte(b.String()), 0o600)
 		},
-		output: func(dir, name string) string { return filepath.Join(dir, name+".out") },
+		alone: func(dir string, s service) []string { return []string{filepath.Join(dir, s.name+".sh")} },
 	}
 }
 

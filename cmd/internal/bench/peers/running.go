@@ -1,24 +1,32 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds every wait; who takes longer has not done it.
-const patience = 60 * time.Second
+// late says that something did not come within its bound.
+type late struct{ bound time.Duration }
+
+func (l late) Error() string { return fmt.Sprintf("not within %.0f s", l.bound.Seconds()) }
 
 // running is a peer at work.
 type running struct {
 	peer
 	dir     string
+	cmd     *exec.Cmd
 	started int64 // CLOCK_BOOTTIME before it was launched, ns
+	number  int   // of services
+	found   bool  // it found them running and did not launch them
 }
 
 // beat is one line that a service wrote.
@@ -31,41 +39,70 @@ type beat struct {
 // runtimeFolder is short enough for a socket's address.
 func runtimeFolder(dir string) string { return filepath.Join(dir, "run") }
 
-// launch starts a peer with n services, each with extra arguments.
-func (p peer) launch(bin string, n int, extra ...string) (*running, error) {
-	dir, err := os.MkdirTemp("", "bench-")
+func gate(dir string) string { return filepath.Join(dir, "gate") }
+
+// launch starts a peer with the services of a session and waits until all of
+// them execute. With found they execute before the peer does. Nothing of one who
+// was measured before may be left: it would be counted here.
+func (s session) launch(b *bench, p peer, found bool) (r *running, err error) {
+	if left := descendants(); len(left) > 0 {
+		return nil, fmt.Errorf("%d processes of another measure do not end", len(left))
+	}
+	dir, err := os.MkdirTemp(b.root, "")
 	if err != nil {
 		return nil, err
 	}
-	r := &running{peer: p, dir: dir}
-	services := make([]service, n)
+	r = &running{peer: p, dir: dir, number: s.services, found: found}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.end())
+		}
+	}()
+	if err := unix.Mkfifo(gate(dir), 0o600); err != nil {
+		return nil, fmt.Errorf("cannot make a FIFO: %w", err)
+	}
+	services := make([]service, s.services)
 	for i := range services {
 		name := fmt.Sprintf("s-%d", i)
-		services[i] = service{name, append([]string{filepath.Join(bin, "beacon"), r.file(), name}, extra...)}
+		args := []string{filepath.Join(b.bin, "beacon"), r.file(), name}
+		if s.lines > 0 {
+			args = append(args, fmt.Sprint(s.lines))
+		}
+		if s.gated {
+			args = append(args, gate(dir))
+		}
+		services[i] = service{name, args}
 	}
 	args, err := p.prepare(dir, services)
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "stderr"))
+	if found {
+		for _, x := range services {
+			if err := exec.Command(p.alone(dir, x)[0]).Run(); err != nil {
+				return nil, fmt.Errorf("cannot start %s: %w", x.name, err)
+			}
+		}
+	}
+	return r, r.run(args, s.bound())
+}
+
+// run starts the peer's own program.
+func (r *running) run(args []string, bound time.Duration) error {
+	log, err := os.Create(filepath.Join(r.dir, "stderr"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, dir
-	cmd.Env = append(os.Environ(), "PM2_HOME="+filepath.Join(dir, "pm2"), "HOME="+dir)
+	r.cmd = exec.Command(args[0], args[1:]...)
+	r.cmd.Stdout, r.cmd.Stderr, r.cmd.Dir = log, log, r.dir
+	r.cmd.Env = append(os.Environ(), "PM2_HOME="+filepath.Join(r.dir, "pm2"), "HOME="+r.dir)
 	r.started = now()
-	if err := cmd.Start(); err != nil {
-		return nil, err
+	if err := r.cmd.Start(); err != nil {
+		return err
 	}
-	_, err = r.await(func(bs []beat) bool { return len(bs) >= n })
-	if err != nil {
-		text, _ := os.ReadFile(log.Name())
-		err = fmt.Errorf("%w\n%s", err, text[max(0, len(text)-1000):])
-		_ = r.end()
-	}
-	return r, err
+	_, err = r.await(bound, func(bs []beat) bool { return len(bs) >= r.number })
+	return err
 }
 
 // end kills the peer and its services, and removes what it wrote.
@@ -85,9 +122,15 @@ func (r *running) file() string { return filepath.Join(r.dir, "beats") }
 func (r *running) beats() (bs []beat) {
 	text, _ := os.ReadFile(r.file())
 	for line := range strings.Lines(string(text)) {
-		var b beat
-		if _, err := fmt.Sscanf(line, "%s %d %d\n", &b.name, &b.pid, &b.at); err == nil {
-			bs = append(bs, b)
+		line, whole := strings.CutSuffix(line, "\n")
+		fields := strings.Fields(line)
+		if !whole || len(fields) != 3 {
+			continue
+		}
+		pid, err1 := strconv.Atoi(fields[1])
+		at, err2 := strconv.ParseInt(fields[2], 10, 64)
+		if err1 == nil && err2 == nil {
+			bs = append(bs, beat{fields[0], pid, at})
 		}
 	}
 	return bs
@@ -95,8 +138,8 @@ func (r *running) beats() (bs []beat) {
 
 // await looks every few milliseconds, less often where there is much to read.
 // What is measured is in the beats, so the looking adds little to it.
-func (r *running) await(enough func([]beat) bool) ([]beat, error) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+func (r *running) await(bound time.Duration, enough func([]beat) bool) ([]beat, error) {
+	for deadline := time.Now().Add(bound); time.Now().Before(deadline); {
 		began := time.Now()
 		bs := r.beats()
 		if enough(bs) {
@@ -105,7 +148,7 @@ func (r *running) await(enough func([]beat) bool) ([]beat, error) {
 		reap()
 		time.Sleep(max(2*time.Millisecond, 20*time.Since(began)))
 	}
-	return nil, fmt.Errorf("not within %v: %d beats", patience, len(r.beats()))
+	return nil, late{bound}
 }
 
 // latest is the newest beat of each service.
@@ -116,3 +159,17 @@ func latest(bs []beat) map[string]beat {
 	}
 	return m
 }
+
+// stored is how many bytes of a service's output are in files.
+func (r *running) stored(name string) (n int64) {
+	files, _ := filepath.Glob(r.output(r.dir, name))
+	for _, f := range files {
+		if st, err := os.Stat(f); err == nil && !slices.Contains(notOutput, filepath.Base(f)) {
+			n += st.Size()
+		}
+	}
+	return n
+}
+
+// notOutput are the files that loggers keep beside their output.
+var notOutput = []string{"config", "lock", "state"}

@@ -14,8 +14,10 @@ import (
 
 // descendants are all living processes below this one. The bench is a
 // subreaper, so that what a peer puts into the background stays below it.
+// A process whose first thread has ended looks like a zombie while the others
+// still run: it leads to its children and is only not counted when it is alone.
 func descendants() []int {
-	parents := map[int]int{}
+	parents, dead := map[int]int{}, map[int]bool{}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -27,14 +29,16 @@ func descendants() []int {
 			continue
 		}
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if len(fields) > 2 && fields[0] != "Z" {
-			parents[pid], _ = strconv.Atoi(fields[1])
+		if len(fields) < 18 {
+			continue
 		}
+		parents[pid], _ = strconv.Atoi(fields[1])
+		dead[pid] = fields[0] == "Z" && fields[17] <= "1" // num_threads
 	}
 	var found []int
 	for pid := range parents {
 		for p := pid; p > 1; p = parents[p] {
-			if p == os.Getpid() && pid != p {
+			if p == os.Getpid() && pid != p && !dead[pid] {
 				found = append(found, pid)
 				break
 			}
@@ -44,14 +48,21 @@ func descendants() []int {
 }
 
 // endAll kills everything the bench has started, by pid, until nothing is left:
-// the supervisors first, for they would start their services again.
+// the supervisors first, for they would start their services again. Twice in a
+// row nothing has to be there: a process that is born while /proc is read is
+// missed by one look.
 func endAll() error {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	clean := 0
+	for deadline := time.Now().Add(endBound); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		left := descendants()
 		reap()
 		if len(left) == 0 {
-			return nil
+			if clean++; clean == 2 {
+				return nil
+			}
+			continue
 		}
+		clean = 0
 		for _, pid := range left {
 			if !isBeacon(pid) {
 				_ = unix.Kill(pid, unix.SIGKILL)
@@ -63,6 +74,9 @@ func endAll() error {
 	}
 	return fmt.Errorf("%d processes do not end", len(descendants()))
 }
+
+// endBound is how long what was killed may take to be gone.
+const endBound = 30 * time.Second
 
 func reap() {
 	for {
@@ -96,22 +110,30 @@ func memory() (mib float64) {
 	return mib
 }
 
-// cpu is the CPU time used so far by all processes of the peer, which the
-// kernel counts in ticks of 10 ms.
-func cpu() (used time.Duration) {
+// cpu is the time on a processor so far of each thread of the peer, in
+// nanoseconds, by its number.
+func cpu() map[string]time.Duration {
+	used := map[string]time.Duration{}
 	for _, pid := range descendants() {
 		if isBeacon(pid) {
 			continue
 		}
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+		for _, t := range threads {
+			text, _ := os.ReadFile(t)
+			first, _, _ := strings.Cut(string(text), " ")
+			n, _ := strconv.ParseInt(first, 10, 64)
+			used[t] = time.Duration(n)
 		}
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		for _, f := range fields[11:13] {
-			n, _ := strconv.ParseInt(f, 10, 64)
-			used += time.Duration(n) * 10 * time.Millisecond
-		}
+	}
+	return used
+}
+
+// since is what was used after before; a thread that has ended meanwhile is not
+// in it.
+func since(before map[string]time.Duration) (used time.Duration) {
+	for t, n := range cpu() {
+		used += n - before[t]
 	}
 	return used
 }
