@@ -42,7 +42,7 @@ func (l *Loop) Follow(ctx context.Context, m probe.Main) (refused string, err er
 	case <-ctx.Done():
 		return "", ctx.Err()
 	case <-l.done:
-		return "", ErrEnded
+		return "", l.over
 	}
 }
 

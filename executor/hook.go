@@ -69,7 +69,9 @@ func hookEnded(s *projector.State, slot keeper.Slot) (policy.HookEnded, bool) {
 	}
 	in := policy.HookEnded{
 		Service: v.Name, Instance: v.Hook.Instance, Hook: v.Hook.Name, Operation: v.Hook.Operation,
-		Took: time.Duration(slot.ExitedAt - min(slot.ParkedAt, slot.ExitedAt)),
+	}
+	if slot.ParkedAt != 0 { // else it did not get as far as its gate
+		in.Took = time.Duration(slot.ExitedAt - min(slot.ParkedAt, slot.ExitedAt))
 	}
 	r := taskResult(slot)
 	in.Executed = slot.Exit.Known && slot.Execed

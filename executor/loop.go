@@ -17,8 +17,13 @@ import (
 // ErrBusy is returned by Command when the inbox is full.
 var ErrBusy = errors.New("the inbox is full")
 
-// ErrEnded is returned to who comes when the loop is over.
-var ErrEnded = errors.New("the engine's loop has ended")
+// ErrEnded is returned to who comes when supd has stopped.
+var ErrEnded = errors.New("supd has stopped")
+
+// ErrSucceeded is returned to who comes when the loop is over and supd is not:
+// the keeper is gone or the run log failed, and the next engine answers who asks
+// again.
+var ErrSucceeded = errors.New("this engine of supd has ended; the next one answers")
 
 // ErrKeeperGone ends a loop whose keeper has died. Services live on; the next
 // supd finds them again.
@@ -94,6 +99,7 @@ type Loop struct {
 	after func(d time.Duration, f func())
 
 	shortages map[string]*shortage // that are open, by what there is too little of
+	over      error                // what who comes later is told; set before done is closed
 	done      chan struct{}
 }
 
@@ -129,7 +135,16 @@ func NewLoop(c LoopConfig) *Loop {
 // which comes first, is settled: until then the state may say that supd has
 // stopped, or not know what happened meanwhile.
 func (l *Loop) Run(ctx context.Context) error {
-	defer close(l.done)
+	err := l.run(ctx)
+	l.over = ErrEnded
+	if quit := (QuitError{}); err != nil && !errors.As(err, &quit) {
+		l.over = ErrSucceeded
+	}
+	close(l.done)
+	return err
+}
+
+func (l *Loop) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -254,11 +269,12 @@ func (l *Loop) SetDurable(seq event.Seq) {
 
 // Command hands a command to the loop; reply is called on the loop's
 // goroutine, once or twice, and must not block. It returns ErrBusy at once if
-// the inbox is full, and ErrEnded if nobody will answer any more.
+// the inbox is full, ErrEnded if nobody will answer any more, and ErrSucceeded if
+// the next engine will.
 func (l *Loop) Command(cmd policy.Command, reply func(event.CommandReply)) error {
 	select {
 	case <-l.done:
-		return ErrEnded
+		return l.over
 	default:
 	}
 	select {
@@ -283,8 +299,8 @@ func (l *Loop) Input(ctx context.Context, in policy.Input) error {
 	return l.Do(ctx, func(c *Core) error { return c.Step(in) })
 }
 
-// Do runs f on the loop's goroutine and waits for it; ErrEnded if the loop is
-// over. When Do returns, f has run or never will, so that it may write to the
+// Do runs f on the loop's goroutine and waits for it; ErrEnded or ErrSucceeded
+// if the loop is over. When Do returns, f has run or never will, so that it may write to the
 // caller's variables. An error of f ends the loop.
 func (l *Loop) Do(ctx context.Context, f func(*Core) error) error {
 	ran := make(chan error, 1)
@@ -299,7 +315,7 @@ func (l *Loop) Do(ctx context.Context, f func(*Core) error) error {
 	}
 	select {
 	case <-l.done:
-		return ErrEnded
+		return l.over
 	default:
 	}
 	select {
@@ -307,7 +323,7 @@ func (l *Loop) Do(ctx context.Context, f func(*Core) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-l.done:
-		return ErrEnded
+		return l.over
 	}
 	var gone error
 	select {
@@ -316,7 +332,7 @@ func (l *Loop) Do(ctx context.Context, f func(*Core) error) error {
 	case <-ctx.Done():
 		gone = ctx.Err()
 	case <-l.done:
-		gone = ErrEnded
+		gone = l.over
 	}
 	if taken.CompareAndSwap(false, true) {
 		return gone

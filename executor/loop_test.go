@@ -119,18 +119,18 @@ func TestAfterTheEnd(t *testing.T) {
 		waiting := make(chan error, 1)
 		go func() { waiting <- r.loop.Do(context.Background(), func(*Core) error { return nil }) }()
 		synctest.Wait()
-		close(r.host.events) // the loop ends with a call in its queue
+		close(r.host.events) // the keeper is gone, and the loop ends with a call in its queue
 		_ = r.end()
-		if err := <-waiting; !errors.Is(err, ErrEnded) {
+		if err := <-waiting; !errors.Is(err, ErrSucceeded) {
 			t.Errorf("who waits hears %v", err)
 		}
-		if a := r.command(event.VerbStart, "web"); !errors.Is(a.err, ErrEnded) {
+		if a := r.command(event.VerbStart, "web"); !errors.Is(a.err, ErrSucceeded) {
 			t.Errorf("a command hears %v", a.err)
 		}
-		if err := r.loop.View(t.Context(), nil); !errors.Is(err, ErrEnded) {
+		if err := r.loop.View(t.Context(), nil); !errors.Is(err, ErrSucceeded) {
 			t.Errorf("a read hears %v", err)
 		}
-		if err := r.loop.Input(t.Context(), policy.Base{}); !errors.Is(err, ErrEnded) {
+		if err := r.loop.Input(t.Context(), policy.Base{}); !errors.Is(err, ErrSucceeded) {
 			t.Errorf("an input hears %v", err)
 		}
 		r.loop.SetDurable(1)

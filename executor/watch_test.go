@@ -141,6 +141,10 @@ func TestHookInTable(t *testing.T) {
 		in.Error != "its time was up" || in.Unknown {
 		t.Errorf("told %+v", in)
 	}
+	slots[2].ParkedAt = 0 // its stub could not set itself up
+	if _, _, told = tasksOf(s, slots); len(told) != 1 || told[0].Took != 0 {
+		t.Errorf("one that was never parked: told %+v", told)
+	}
 	slots[2].State = wire.StateOpen
 	if _, ended, told = tasksOf(s, slots); len(ended) != 1 || len(told) != 0 {
 		t.Errorf("one that still runs: %d ended, told %+v", len(ended), told)

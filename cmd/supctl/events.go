@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -163,7 +164,7 @@ func parseSince(s string, now time.Time, at **time.Time, seq *event.Seq) error {
 		*seq = event.Seq(n)
 		return nil
 	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+	if d, err := time.ParseDuration(strings.TrimSuffix(s, " ago")); err == nil && d >= 0 {
 		t := now.Add(-d)
 		*at = &t
 		return nil
@@ -184,6 +185,9 @@ func parseSince(s string, now time.Time, at **time.Time, seq *event.Seq) error {
 			*at = &t
 			return nil
 		}
+	}
+	if seq == nil {
+		return usage("--since %q is neither a time span (10m) nor a time (03:12, RFC 3339)", s)
 	}
 	return usage("--since %q is neither a time span (10m), a time (03:12, RFC 3339) nor a record's number", s)
 }

@@ -30,22 +30,23 @@ type logsFlags struct {
 func (a *app) logsCmd() *cobra.Command {
 	var fl logsFlags
 	cmd := &cobra.Command{
-		Use: "logs NAME", Short: "Show the output of a service",
-		Long: `Shows what a service wrote to stdout and stderr, byte for byte. A glob in quotes
-or the base name of replicas shows all that it names, each line with the
-service's name before it.`,
+		Use: "logs NAME…", Short: "Show the output of services",
+		Long: `Shows what a service wrote to stdout and stderr, byte for byte. Several names, a
+glob in quotes or the base name of replicas show all that they name, each line
+with the service's name before it.`,
 		Example: `  supctl logs web
   supctl logs -f web
   supctl logs -n all --stream stderr --since 10m web
   supctl logs --instance -1 web      # the last but one run
+  supctl logs -f web db
   supctl logs worker                 # worker-0, worker-1, … together
   supctl logs -f --all`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case fl.all && len(args) > 0:
-				return usage("give a name or --all, not both")
-			case !fl.all && len(args) != 1:
-				return usage("logs takes the name of one service (--all for all of them)")
+				return usage("give names or --all, not both")
+			case !fl.all && len(args) == 0:
+				return usage("the name of a service is missing (--all for all of them)")
 			}
 			return nil
 		},
@@ -64,10 +65,14 @@ service's name before it.`,
 			if err != nil {
 				return err
 			}
-			if fl.all || len(status.Services) > 1 || len(status.Services) == 1 && status.Services[0].Name != args[0] {
-				return a.logsOfAll(cmd.Context(), c, req, fl, status.Services)
-			}
 			// A name that status does not know may have output of the past.
+			names := status.Unknown
+			for _, s := range status.Services {
+				names = append(names, s.Name)
+			}
+			if len(args) != 1 || len(names) != 1 || names[0] != args[0] {
+				return a.logsOfAll(cmd.Context(), c, req, fl, names)
+			}
 			req.Service = args[0]
 			p := printer{w: a.out, times: fl.times}
 			return c.Logs(cmd.Context(), req, fl.follow, func(l event.LogLine) error { return p.print("", l) })
@@ -114,7 +119,7 @@ const manyServices = 40
 
 // logsOfAll shows the output of several services, each line with its name:
 // merged by time, or as it comes when following.
-func (a *app) logsOfAll(ctx context.Context, c *client.Client, req event.LogsRequest, fl logsFlags, services []event.ServiceStatus) error {
+func (a *app) logsOfAll(ctx context.Context, c *client.Client, req event.LogsRequest, fl logsFlags, services []string) error {
 	if len(services) > manyServices {
 		req.Wait = event.Duration(100 * time.Millisecond)
 	}
@@ -129,17 +134,17 @@ func (a *app) logsOfAll(ctx context.Context, c *client.Client, req event.LogsReq
 		wg     sync.WaitGroup
 		mu     sync.Mutex // guards all, failed and p
 	)
-	for _, s := range services {
+	for _, name := range services {
 		req := req
-		req.Service = s.Name
+		req.Service = name
 		read := func() {
 			err := c.Logs(ctx, req, fl.follow, func(l event.LogLine) error {
 				mu.Lock()
 				defer mu.Unlock()
 				if fl.follow {
-					return p.print(s.Name, l)
+					return p.print(name, l)
 				}
-				all = append(all, named{s.Name, l})
+				all = append(all, named{name, l})
 				return nil
 			})
 			mu.Lock()

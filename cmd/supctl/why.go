@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,13 +61,16 @@ records have left the journal.`,
 			}
 			deaths := story.Deaths()
 			if _, err := story.Why(); err != nil && len(deaths) == 0 {
-				return unheard(err)
+				return a.unheard(cmd.Context(), args[0], err)
 			}
 			if n > 0 {
 				deaths = deaths[max(0, len(deaths)-n):]
 			}
 			if a.json() {
 				return a.writeJSON(append([]timeline.Death{}, deaths...))
+			}
+			if len(deaths) == 0 {
+				return a.writeLines([]string{args[0] + " has not ended yet"})
 			}
 			return a.writeLines(timeline.DeathLines(deaths, time.Local, width(a.out)))
 		},
@@ -83,9 +88,27 @@ func oneService(verb string) cobra.PositionalArgs {
 	}
 }
 
-// unheard says that the journal knows nothing of what was named.
-func unheard(err error) error {
-	return &hinted{error: err, code: exitcode.NoService, hint: "see what there is: supctl status"}
+// unheard says that the journal knows nothing of what was named, and whom else
+// that may have meant: replicas have records, their base name has none.
+func (a *app) unheard(ctx context.Context, name string, err error) error {
+	no := &hinted{error: err, code: exitcode.NoService, hint: "see what there is: supctl status"}
+	c, dialErr := a.dial(ctx)
+	if dialErr != nil {
+		return no
+	}
+	defer c.Close()
+	status, askErr := askStatus(ctx, c, []string{name})
+	var names []string
+	for _, s := range status.Services {
+		names = append(names, s.Name)
+	}
+	switch {
+	case askErr == nil && len(names) > 0 && !slices.Contains(names, name):
+		no.hint = "name one of " + strings.Join(names[:min(len(names), 5)], ", ")
+	case askErr == nil && status.Near != "":
+		no.hint = "did you mean " + status.Near + "?"
+	}
+	return no
 }
 
 // why reads the records of the service and of supd first, which the server
@@ -98,7 +121,7 @@ func (a *app) why(ctx context.Context, service, instance string) (timeline.Expla
 		}
 		e, err := story.Why()
 		if err != nil {
-			return e, unheard(err)
+			return e, a.unheard(ctx, service, err)
 		}
 		if services == nil || e.Complete && e.Root != timeline.RootDependency {
 			return e, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -132,7 +131,7 @@ func (e *engine) apply(cmd policy.Command, reply func(event.CommandReply)) {
 		e.configs.order.Lock()
 		defer e.configs.order.Unlock()
 		if err := e.applyNow(cmd, reply); err != nil {
-			reply(notTaken(cmd.Request.ID, err))
+			notTaken(cmd.Request.ID, err, reply)
 		}
 	}()
 }
@@ -364,14 +363,14 @@ func (e *engine) reload(done func()) {
 	})
 }
 
-// notTaken is the answer to a command that the loop did not decide.
-func notTaken(id string, err error) event.CommandReply {
-	if errors.Is(err, executor.ErrBusy) {
-		return event.CommandReply{Status: event.ReplyBusy, Command: id, Reason: event.RejectBusy, Detail: "the inbox is full"}
+// notTaken answers a command that the loop did not decide. Where this engine
+// ends and supd does not, nothing is answered: a client whom nobody answers sends
+// the same id again, to the next engine, and a rejection would be untrue (P2).
+func notTaken(id string, err error, reply func(event.CommandReply)) {
+	switch {
+	case errors.Is(err, executor.ErrBusy):
+		reply(event.CommandReply{Status: event.ReplyBusy, Command: id, Reason: event.RejectBusy, Detail: "the inbox is full"})
+	case errors.Is(err, executor.ErrEnded):
+		reply(event.CommandReply{Status: event.ReplyRejected, Command: id, Reason: event.RejectShuttingDown, Detail: err.Error()})
 	}
-	detail := "supd has stopped"
-	if !errors.Is(err, executor.ErrEnded) {
-		detail = fmt.Sprintf("supd's engine is ending: %v", err)
-	}
-	return event.CommandReply{Status: event.ReplyRejected, Command: id, Reason: event.RejectShuttingDown, Detail: detail}
 }

@@ -18,6 +18,7 @@ import (
 	"supd/cmd/internal/config"
 	"supd/cmd/internal/exitcode"
 	"supd/cmd/internal/folders"
+	"supd/cmd/internal/spelling"
 	"supd/executor/keeper"
 	"supd/journal"
 	"supd/journal/event"
@@ -36,7 +37,8 @@ func runCommand() *cobra.Command {
 checked first: with an error in it nothing starts.
 
 TERM and INT stop the services, then supd; a second one does not wait for
-them. HUP applies the configuration as it is then, like supctl apply. After a crash of supd its services are found again.
+them. HUP applies the configuration as it is then, like supctl apply. After a
+crash of supd its services are found again.
 
 With a command behind -- it runs that one, as the service main, and no file:
 it copies what main writes, sends it the signals TERM, INT, HUP, QUIT, USR1 and
@@ -110,17 +112,23 @@ func originalLimits() []event.LaunchLimit {
 	return []event.LaunchLimit{{Resource: unix.RLIMIT_NOFILE, Soft: soft, Hard: now.Max}}
 }
 
-// commandArgs takes a command behind -- and nothing else.
 // steering are verbs that people give to supd and mean for supctl.
 var steering = []string{
 	"start", "stop", "restart", "status", "reload", "signal", "plan", "apply", "logs", "events", "why", "history", "info", "scale", "graph",
 	"shutdown", "upgrade",
 }
 
+// own are supd's own verbs.
+var own = []string{"run", "check", "version"}
+
+// commandArgs takes a command behind -- and nothing else.
 func commandArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 		if slices.Contains(steering, args[0]) {
 			return fmt.Errorf("cannot understand %q: a running supd is steered with supctl, as in `supctl %s`", args[0], strings.Join(args, " "))
+		}
+		if near := spelling.Nearest(args[0], own); near != "" {
+			return fmt.Errorf("cannot understand %q: did you mean `supd %s`?", args[0], near)
 		}
 		return fmt.Errorf("cannot understand %q: a command goes behind --, as in `supd run -- %s`", args[0], args[0])
 	}

@@ -83,7 +83,7 @@ func (e *engine) upgrade(cmd policy.Command, reply func(event.CommandReply)) {
 			})
 		}
 		if err != nil {
-			reply(notTaken(id, err))
+			notTaken(id, err, reply)
 		}
 		if err != nil || cmd.Upgrade == nil || cmd.Upgrade.Refused != "" {
 			e.upgrades.end()

@@ -126,11 +126,20 @@ type cgroup struct {
 }
 
 // populated tells whether any process lives in it or below; false if the cgroup
-// does not exist.
+// does not exist. Where that cannot be seen, for want of descriptors or memory,
+// somebody may (R4).
 func (g cgroup) populated() bool {
 	var b [256]byte
 	n, err := readKernel(g.path+"/cgroup.events", b[:])
-	return err == nil && bytes.Contains(b[:n], []byte("populated 1"))
+	if err != nil {
+		return !isNoCgroup(err)
+	}
+	return bytes.Contains(b[:n], []byte("populated 1"))
+}
+
+// isNoCgroup tells that an error means that there is no such cgroup (any more).
+func isNoCgroup(err error) bool {
+	return err == unix.ENOENT || err == unix.ENODEV || err == unix.ENOTDIR
 }
 
 // pids lists the processes in it and below.
@@ -241,7 +250,11 @@ func eventsPopulated(fd int) bool {
 func (g cgroup) waitEmpty(d time.Duration) bool {
 	fd, err := g.events()
 	if err != nil {
-		return true // no such cgroup
+		if isNoCgroup(err) {
+			return true
+		}
+		time.Sleep(d)
+		return !g.populated()
 	}
 	defer unix.Close(fd)
 	for end := time.Now().Add(d); ; {

@@ -24,7 +24,7 @@ func (k *keeper) watchHalted() {
 		for _, h := range []*helper{&k.engine, &k.logger} {
 			was := h.halted
 			if h.halted = k.quiet == nil && h.isHalted(); was && h.halted {
-				k.log.Error("a process of supd was stopped by a signal; it is killed and started again", "process", h.name, "pid", h.pid)
+				k.log.Error("a process of supd was stopped by a signal; it is killed and started again", "which", h.name, "pid", h.pid)
 				h.kill()
 			}
 		}

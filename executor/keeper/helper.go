@@ -122,7 +122,7 @@ func (k *keeper) helperLaunch(h *helper) (int, error) {
 }
 
 func (k *keeper) helperFailed(h *helper, err error) {
-	k.log.Error("cannot start a process of supd", "process", h.name, "error", err)
+	k.log.Error("cannot start a process of supd", "which", h.name, "error", err)
 	k.helperAgain(h)
 }
 
@@ -139,7 +139,7 @@ func (k *keeper) helperForked(h *helper, p process, socket int) {
 		err = k.poller.watch(socket, unix.EPOLLIN, func(events uint32) { k.helperReady(h, events) })
 	}
 	if err != nil {
-		k.log.Error("cannot listen to a process of supd", "process", h.name, "error", err)
+		k.log.Error("cannot listen to a process of supd", "which", h.name, "error", err)
 		h.kill()
 	}
 	h.started()
@@ -158,7 +158,7 @@ func (k *keeper) helperSpoke(h *helper, status *int) {
 	}
 	for i := range n {
 		if b[i] == 'E' && n-i >= 10 {
-			k.log.Error("cannot start a process of supd", "process", h.name, "error", parseFailure(b[i:]))
+			k.log.Error("cannot start a process of supd", "which", h.name, "error", parseFailure(b[i:]))
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (k *keeper) helperReady(h *helper, events uint32) {
 		}
 		if err != nil {
 			if errors.Is(err, wire.ErrMalformed) {
-				k.log.Error("a process of supd breaks the protocol and is restarted", "process", h.name, "pid", h.pid, "error", err)
+				k.log.Error("a process of supd breaks the protocol and is restarted", "which", h.name, "pid", h.pid, "error", err)
 			}
 			k.helperCut(h)
 			return
@@ -213,7 +213,7 @@ func (h *helper) tell(k *keeper, m wire.Message, fds ...int) bool {
 		return false
 	}
 	if err != nil {
-		k.log.Warn("cannot tell a process of supd", "process", h.name, "pid", h.pid, "error", err)
+		k.log.Warn("cannot tell a process of supd", "which", h.name, "pid", h.pid, "error", err)
 		k.helperCut(h)
 	}
 	return true

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,6 +20,15 @@ const tag = "SUPD_INSTANCE="
 type snapshot struct {
 	procs    map[int]stat
 	children map[int][]int
+	blind    bool // something could not be looked at for want of descriptors or memory
+}
+
+// look notes an error of a look at a process. That it is gone, or another user's,
+// is what looking finds out; that we cannot look is no proof of anything (R4).
+func (s *snapshot) look(err error) {
+	for _, want := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		s.blind = s.blind || errors.Is(err, want)
+	}
 }
 
 // takeSnapshot lists until a listing shows nothing new and nobody vanished while
@@ -42,6 +52,7 @@ func takeSnapshot() snapshot {
 func (s *snapshot) extend(seen map[int]bool) bool {
 	d, err := os.Open("/proc")
 	if err != nil {
+		s.look(err)
 		return false
 	}
 	defer d.Close()
@@ -53,7 +64,8 @@ func (s *snapshot) extend(seen map[int]bool) bool {
 			continue
 		}
 		seen[pid], fresh = true, true
-		if st, err := readStat(pid); err == nil {
+		st, err := readStat(pid)
+		if s.look(err); err == nil {
 			s.procs[pid] = st
 		}
 	}
@@ -135,11 +147,11 @@ func alive(pid int) bool {
 }
 
 // tags lists the processes that bear a tag, by instance.
-func (s snapshot) tags() map[string][]int {
+func (s *snapshot) tags() map[string][]int {
 	out := map[string][]int{}
 	for pid := range s.procs {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		if err != nil {
+		if s.look(err); err != nil {
 			continue // another user's, or gone
 		}
 		instance, task := "", ""

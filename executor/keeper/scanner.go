@@ -61,7 +61,7 @@ func (k *keeper) scan() {
 		snap := takeSnapshot()
 		tags := snap.tags()
 		for i, r := range roots {
-			found[i] = found[i] || len(snap.tree(r, tags, k.children)) > 0
+			found[i] = found[i] || snap.blind || len(snap.tree(r, tags, k.children)) > 0
 		}
 		k.poller.post(func() { k.scanned(exits, leftovers, found) })
 	}()

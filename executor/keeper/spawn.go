@@ -103,7 +103,12 @@ func (s *spawner) fork(o order) (f wire.Failure) {
 	if err != nil {
 		return failure(wire.StepFork, err)
 	}
-	st, _ := readStat(pid)
+	st, err := readStat(pid)
+	if err == unix.EMFILE || err == unix.ENFILE {
+		s.reserve.release()
+		st, _ = readStat(pid) // a start that is not known cannot be adopted (P8)
+		s.reserve.fill()
+	}
 	o.forked(process{pid: pid, start: st.start, pidfd: pidfd, gate: gate[1], status: status[0]})
 	s.children.add(&child{pid: pid, dead: o.dead})
 	return f

@@ -110,15 +110,20 @@ func sweepScan(r root, main int, own *children) (method wire.Method, rep report,
 	for end := time.Now().Add(sweepLimit); ; time.Sleep(pause) {
 		s := takeSnapshot()
 		left := s.tree(r, s.tags(), own)
-		if empty++; len(left) > 0 {
+		switch {
+		case len(left) > 0:
 			empty, method = 0, wire.MethodScan
+		case s.blind:
+			empty = 0
+		default:
+			empty++
 		}
 		if empty == quiet {
 			rep.count = max(rep.count, grouped)
 			return method, rep, 0
 		}
-		if len(left) > 0 && time.Now().After(end) {
-			return method, rep, len(left)
+		if empty == 0 && time.Now().After(end) {
+			return method, rep, max(1, len(left))
 		}
 		for _, pid := range left {
 			err := s.signalChecked(pid, unix.SIGKILL)

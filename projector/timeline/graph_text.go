@@ -29,7 +29,7 @@ func (t Table) Graph(nodes []GraphNode) []string {
 	}
 	path, took := Critical(nodes)
 	for _, name := range path {
-		g.critical[name] = true
+		g.critical[name] = len(path) > 1 // one alone is no path
 	}
 	g.rows = [][]string{{"NAME", "STATE", "STARTED", "TOOK", "NEEDED", "REASON"}}
 	for _, n := range nodes {

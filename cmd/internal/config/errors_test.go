@@ -114,6 +114,7 @@ func TestProblems(t *testing.T) {
 		"codes range":        {service("success_exit_codes = [256]"), "3:23: `success_exit_codes` must be from 0 to 255, not 256"},
 		"codes signal":       {service("success_exit_codes = ['XYZ']"), "3:23: `success_exit_codes`: cannot read signal \"XYZ\": want a name such as \"TERM\", \"INT\", \"HUP\" or \"USR1\""},
 		"duration unit":      {service("stop.timeout = '5x'"), "3:16: `stop.timeout`: cannot read duration \"5x\": want a number with a unit, such as \"500ms\", \"10s\" or \"2h\""},
+		"duration too long":  {service("stop.timeout = '2562047h'"), "3:16: `stop.timeout`: cannot read duration \"2562047h\": it is longer than 100 years (876000h)"},
 		"duration negative":  {service("stop.timeout = '-5s'"), "3:16: `stop.timeout`: cannot read duration \"-5s\": it is negative"},
 		"duration integer":   {service("stop.timeout = 5"), "3:16: `stop.timeout` must be a string, not an integer"},
 		"float":              {service("backoff.factor = '2'"), "3:18: `backoff.factor` must be a number, not a string"},

@@ -9,6 +9,10 @@ import (
 	"supd/journal/event"
 )
 
+// maxDuration is the longest that may be configured: deadlines are nanoseconds
+// since boot, and a sum that overflowed would be one that is over at once.
+const maxDuration = 100 * 365 * 24 * time.Hour
+
 // parseDuration reads "500ms", "10s", "1h30m"; "0" is none.
 func parseDuration(s string) (event.Duration, error) {
 	d, err := time.ParseDuration(s)
@@ -17,6 +21,9 @@ func parseDuration(s string) (event.Duration, error) {
 	}
 	if d < 0 {
 		return 0, &event.ParseError{What: "duration", Value: s, Want: "it is negative"}
+	}
+	if d > maxDuration {
+		return 0, &event.ParseError{What: "duration", Value: s, Want: "it is longer than 100 years (876000h)"}
 	}
 	return event.Duration(d), nil
 }

@@ -42,6 +42,24 @@ func TestKeeperKilled(t *testing.T) {
 	)
 }
 
+// TestAskedWithoutKeeper: who asks and commands while the keeper is gone is
+// answered by the next engine, and is not told that supd has stopped (P2).
+func TestAskedWithoutKeeper(t *testing.T) {
+	rig.ReapActors(t)
+	r := rig.New(t, keeperConfig)
+	r.Run()
+	r.UntilPhase("stable-0", event.PhaseRunning)
+	old := r.Keeper()
+	r.KillKeeper()
+	r.Supctl("status").OK()
+	r.Reborn(old)
+	old = r.Keeper()
+	r.KillKeeper()
+	r.Supctl("restart", "stable-0").OK()
+	r.Reborn(old)
+	r.Shutdown()
+}
+
 // TestKeeperAndEngineKilled: services live on when nobody is left to look
 // after them, and the next supd finds them again (P1, P8).
 func TestKeeperAndEngineKilled(t *testing.T) {
