@@ -36,6 +36,7 @@ func loggerMain() int {
 	// an error of that write and no more.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	debug.SetGCPercent(smallHeap)
+	calmMonitor()
 	limitMemory(loggerMemory)
 	if err := runLogger(a, log); err != nil {
 		log.Error("the logger ends", "error", err)

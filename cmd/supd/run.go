@@ -361,6 +361,7 @@ func helperArgs(fd int) (a keeperArgs, err error) {
 
 func keeperMain() int {
 	debug.SetGCPercent(smallHeap)
+	calmMonitor()
 	boot, err := keeper.ReadBoot()
 	var a keeperArgs
 	if err == nil {

@@ -19,14 +19,23 @@
 //
 // One goroutine, the loop, owns all state and sleeps in epoll. What can block
 // for longer has its own goroutine and posts its result to the loop: two
-// spawners fork, one locked thread reaps, a few workers end trees. The keeper
-// only ever executes its own stub (folder stub): a user's path that hung in exec
-// would stop the whole Go process at the next garbage collection.
+// spawners have stubs forked, one locked thread reaps, a few workers end trees. The
+// keeper only ever executes its own stub (folder stub): a user's path that hung in
+// exec would stop the whole Go process at the next garbage collection.
+//
+// # Templates
+//
+// Even the stub is executed only once for each spawner, as a template that forks
+// itself on request: a process of one page and four descriptors, where a fork of the
+// keeper copies and closes four descriptors for each service that runs. What it forks
+// is a child of the keeper (CLONE_PARENT), in its own cgroup from the first
+// instruction. A template that dies or does not answer is replaced; a stub that it
+// forked unheard finds its gate closed (R3). All end with the keeper.
 //
 // # Precedence
 //
-// Loop, reaper and spawners are real-time where that is permitted, on threads of
-// their own that wait in the kernel: whatever busy services do, a death is taken
+// Loop, reaper, spawners and templates are real-time where that is permitted, on threads
+// of their own that wait in the kernel: whatever busy services do, a death is taken
 // and the next stub forked at once. Stubs inherit it and give it up at their
 // gates, so no service ever has it.
 //

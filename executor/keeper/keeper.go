@@ -190,8 +190,8 @@ func (k *keeper) start() error {
 	}
 	k.introduce(estate)
 	k.pinsStarted(pinned, <-pinsReady)
-	folder := k.info.Cgroup
-	if k.parks, err = newCrew(spawners, func() { urgentStubs(folder) }); err != nil {
+	k.spawner.retire(urgentStubs(k.info.Cgroup)) // those of the trials: stubs are to go before others
+	if k.parks, err = newCrew(spawners, func() { urgent() }); err != nil {
 		return err
 	}
 	k.resume()
@@ -285,6 +285,7 @@ func (k *keeper) introduce(e *Estate) {
 		return
 	}
 	k.info.Cgroup = path
+	k.spawner.retire(nil) // only who is alone in a cgroup may move out of it
 	k.info.Features |= features | enableControllers(path)
 	k.endForeignTasks(path)
 	k.removeEmpty(path)

@@ -26,33 +26,34 @@ const (
 // restarting of the others. It returns the feature that was obtained, 0 if none
 // is permitted. What is forked from the thread is normal again, other threads
 // of ours too, and so are services.
-func urgent() uint32 { return hurry(unix.SCHED_FLAG_RESET_ON_FORK) }
+func urgent() uint32 {
+	runtime.LockOSThread()
+	for i, attr := range precedence(unix.SCHED_FLAG_RESET_ON_FORK) {
+		if unix.SchedSetAttr(0, &attr, 0) == nil {
+			return []uint32{wire.FeatureRealTime, wire.FeatureNice}[i]
+		}
+	}
+	return 0
+}
 
-// urgentStubs is urgent for a thread that forks stubs: they go before others
+// urgentStubs is urgent for the processes that fork stubs: stubs go before others
 // too, until they are at their gates (stub.c). Stubs forked into a scheduling
 // group of their own must not: a kernel that gives real-time shares to groups
 // (CONFIG_RT_GROUP_SCHED) would never let them run, nor the fork return.
-func urgentStubs(folder string) {
-	flags := uint64(0)
+func urgentStubs(folder string) []unix.SchedAttr {
 	if slices.Contains(available(filepath.Join(folder, "cgroup.controllers")), "cpu") {
-		flags = unix.SCHED_FLAG_RESET_ON_FORK
+		return precedence(unix.SCHED_FLAG_RESET_ON_FORK)
 	}
-	hurry(flags)
+	return precedence(0)
 }
 
-func hurry(flags uint64) uint32 {
-	runtime.LockOSThread()
-	fifo := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: flags, Priority: 1}
-	if unix.SchedSetAttr(0, &fifo, 0) == nil {
-		return wire.FeatureRealTime
+// precedence is real-time with the flags given, and what is tried if that is not
+// permitted.
+func precedence(flags uint64) []unix.SchedAttr {
+	return []unix.SchedAttr{
+		{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: flags, Priority: 1},
+		{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: urgentNice},
 	}
-	nice := unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: urgentNice,
-	}
-	if unix.SchedSetAttr(0, &nice, 0) == nil {
-		return wire.FeatureNice
-	}
-	return 0
 }
 
 // ownNice is the nice value that Prefer found, as setpriority(2) takes it.

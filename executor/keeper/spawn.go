@@ -3,6 +3,7 @@ package keeper
 import (
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -37,7 +38,7 @@ type process struct {
 	status int // read end, non-blocking
 }
 
-// spawner forks stubs. Its methods may be called from any goroutine; more than
+// spawner has templates fork stubs. Its methods may be called from any goroutine; more than
 // two at a time only makes each slower.
 type spawner struct {
 	children *children
@@ -47,6 +48,10 @@ type spawner struct {
 	// freeze is the cgroup.freeze file of the folder of cgroups, or -1. A fork into
 	// a frozen cgroup would hang, and with it the whole process.
 	freeze atomic.Int32
+
+	mu         sync.Mutex
+	idle       []*template      // guarded by mu
+	precedence []unix.SchedAttr // of new templates: the first that is permitted; guarded by mu
 }
 
 func newSpawner(c *children, r *reserve) (*spawner, error) {
@@ -61,93 +66,28 @@ func newSpawner(c *children, r *reserve) (*spawner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open /dev/null: %w", err)
 	}
-	// Named by the keeper's pid: the child renumbers its own descriptors first.
+	// Named by the keeper's pid: a template renumbers its own descriptors first.
 	s := &spawner{children: c, reserve: r, image: fdPath(os.Getpid(), fd), null: null}
 	s.freeze.Store(-1)
 	return s, nil
 }
 
-// fork starts one stub, or says why it could not.
-func (s *spawner) fork(o order) (f wire.Failure) {
-	pidfd, gate, status := -1, [2]int{-1, -1}, [2]int{-1, -1}
-	defer func() {
-		closeAll(&gate[0], &status[1])
-		if f.Step != 0 {
-			closeAll(&gate[1], &status[0], &pidfd)
-		}
-	}()
-	if err := s.pipe(&gate, 0); err != nil {
-		return failure(wire.StepPipe, err)
-	}
-	// The stub's one-byte words always fit, so its end may be non-blocking too.
-	if err := s.pipe(&status, unix.O_NONBLOCK); err != nil {
-		return failure(wire.StepPipe, err)
-	}
-	attr := s.attributes(o, gate[0], status[1], &pidfd)
-	if o.cgroup == "" && o.limits != (Limits{}) {
-		return failure(wire.StepCgroup, unix.EOPNOTSUPP)
-	}
-	if o.cgroup != "" {
-		dir, err := s.enter(o.cgroup, o.limits)
-		if err != nil {
-			return failure(wire.StepCgroup, err)
-		}
-		defer unix.Close(dir)
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, dir
-	}
-	// Until the child is known to the reaper, it cannot be reaped: its pid is its
-	// own, and what forked says comes before what dead says.
-	s.children.forks.RLock()
-	defer s.children.forks.RUnlock()
-	pid, err := s.start(o, attr)
-	if err != nil {
-		return failure(wire.StepFork, err)
-	}
-	st, err := readStat(pid)
-	if err == unix.EMFILE || err == unix.ENFILE {
-		s.reserve.release()
-		st, _ = readStat(pid) // a start that is not known cannot be adopted (P8)
-		s.reserve.fill()
-	}
-	o.forked(process{pid: pid, start: st.start, pidfd: pidfd, gate: gate[1], status: status[0]})
-	s.children.add(&child{pid: pid, dead: o.dead})
-	return f
-}
-
-func (s *spawner) attributes(o order, gate, status int, pidfd *int) *syscall.ProcAttr {
-	files := []uintptr{uintptr(s.null), uintptr(s.null), uintptr(s.null), uintptr(gate), uintptr(status), uintptr(o.launch)}
-	for i, fd := range o.out {
-		if fd >= 0 {
-			files[1+i] = uintptr(fd)
-		}
-	}
-	for _, fd := range o.pass {
-		files = append(files, uintptr(fd))
-	}
-	return &syscall.ProcAttr{Files: files, Env: []string{}, Sys: &syscall.SysProcAttr{PidFD: pidfd}}
-}
-
-func (s *spawner) start(o order, attr *syscall.ProcAttr) (int, error) {
-	argv := []string{"supd-stub", o.name}
-	pid, err := syscall.ForkExec(s.image, argv, attr)
-	if err == syscall.EMFILE || err == syscall.ENFILE {
-		s.reserve.release()
-		pid, err = syscall.ForkExec(s.image, argv, attr)
-		s.reserve.fill()
-	}
-	return pid, err
-}
-
 // pipe makes a close-on-exec pipe with the flags given.
 func (s *spawner) pipe(p *[2]int, flags int) error {
-	err := unix.Pipe2(p[:], unix.O_CLOEXEC|flags)
-	if err == unix.EMFILE || err == unix.ENFILE {
-		s.reserve.release()
-		err = unix.Pipe2(p[:], unix.O_CLOEXEC|flags)
-		s.reserve.fill()
-	}
+	err := s.spare(func() error { return unix.Pipe2(p[:], unix.O_CLOEXEC|flags) })
 	if err != nil {
 		*p = [2]int{-1, -1}
+	}
+	return err
+}
+
+// spare opens something, with the descriptors in reserve if there are no others.
+func (s *spawner) spare(open func() error) error {
+	err := open()
+	if err == unix.EMFILE || err == unix.ENFILE {
+		s.reserve.release()
+		err = open()
+		s.reserve.fill()
 	}
 	return err
 }

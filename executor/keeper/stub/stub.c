@@ -2,7 +2,13 @@
 
 // The stub: what the keeper executes in place of a service's program.
 //
-// It sets up the process, says so, waits at its gate and then executes the
+// The keeper executes it once or twice, as a template. A template forks itself for
+// each process that is asked of it on its socket (descriptor 3); the new one is the
+// keeper's child, not the template's. So the keeper, with thousands of descriptors
+// and a large address space, is not copied for each start, and nothing is executed
+// but the service's program. The template ends when the socket does.
+//
+// The new process sets itself up, says so, waits at its gate and then executes the
 // program. It is one static page without libc because a thousand of them must
 // start in well under a second, and because anything that hangs in here (a
 // directory on a dead file system) must hang in a process of its own and never
@@ -13,6 +19,12 @@
 // pipe after 'X' tells the keeper that the program runs. An engine or a logger
 // gets more, from 6, which the program finds from 3; a service that says on a
 // descriptor that it is ready gets one at 6, which it finds where it wants it.
+//
+// A request is a struct request, with descriptors in this order: status, launch
+// block, those that are passed on, gate, stdout, stderr, the cgroup's folder; the
+// last three as flagged, else /dev/null and the template's own cgroup. They arrive
+// at 4 and onwards, for the template has no other from there. The answer is the
+// new pid, or a negative errno.
 //
 // Status bytes: 'R' at the gate; 'X' about to execute; 'E' and a struct failure,
 // after which the stub exits with 127. The end of file at the gate means: exit
@@ -26,7 +38,7 @@ typedef unsigned long u64;
 
 #if defined(__x86_64__)
 enum {
-	sys_read = 0, sys_write = 1, sys_fstat = 5, sys_mmap = 9, sys_rt_sigaction = 13, sys_rt_sigprocmask = 14,
+	sys_read = 0, sys_write = 1, sys_close = 3, sys_recvmsg = 47, sys_clone = 56, sys_fstat = 5, sys_mmap = 9, sys_rt_sigaction = 13, sys_rt_sigprocmask = 14,
 	sys_execve = 59, sys_fcntl = 72, sys_chdir = 80, sys_umask = 95, sys_setsid = 112, sys_setgroups = 116,
 	sys_setresuid = 117, sys_setresgid = 119, sys_setpriority = 141, sys_sched_setscheduler = 144,
 	sys_sched_getscheduler = 145, sys_prctl = 157,
@@ -43,13 +55,13 @@ static long sys6(long n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
 	return r;
 }
 
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tand $-16, %rsp\n\tcall run\n");
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall run\n");
 
 // struct stat: st_size is the 64-bit word at byte 48.
 enum { stat_words = 18, stat_size = 6 };
 #elif defined(__aarch64__)
 enum {
-	sys_fcntl = 25, sys_dup3 = 24, sys_chdir = 49, sys_openat = 56, sys_read = 63, sys_write = 64, sys_fstat = 80,
+	sys_clone = 220, sys_recvmsg = 212, sys_close = 57, sys_fcntl = 25, sys_dup3 = 24, sys_chdir = 49, sys_openat = 56, sys_read = 63, sys_write = 64, sys_fstat = 80,
 	sys_exit_group = 94, sys_sched_setscheduler = 119, sys_sched_getscheduler = 120, sys_rt_sigaction = 134, sys_rt_sigprocmask = 135,
 	sys_setpriority = 140, sys_setresuid = 147, sys_setresgid = 149, sys_setsid = 157, sys_setgroups = 159,
 	sys_umask = 166, sys_prctl = 167, sys_execve = 221, sys_mmap = 222, sys_prlimit64 = 261,
@@ -67,7 +79,7 @@ static long sys6(long n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
 	return x0;
 }
 
-__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x30, #0\n\tbl run\n");
+__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x30, #0\n\tmov x0, sp\n\tbl run\n");
 
 enum { stat_words = 16, stat_size = 6 };
 #else
@@ -76,7 +88,10 @@ enum { stat_words = 16, stat_size = 6 };
 
 #define call(n, a, b, c, d) sys6((n), (u64)(a), (u64)(b), (u64)(c), (u64)(d), 0, 0)
 
-enum { eintr = 4, enoent = 2, e2big = 7, eacces = 13, enotdir = 20, einval = 22 };
+enum { sys_clone3 = 435 }; // everywhere
+
+enum { eintr = 4, enoent = 2, e2big = 7, eacces = 13, enotdir = 20, einval = 22, emfile = 24 };
+enum { fd_socket = 3, fd_first = 4 }; // the template's, and where a request's descriptors arrive
 enum { fd_gate = 3, fd_status = 4, fd_launch = 5, fd_passed = 6, fd_spare = 16 };
 
 // The steps, as numbered by wire.Step.
@@ -90,6 +105,21 @@ struct launch {
 	u32 group[];
 };
 enum { magic = 0x31447553, flag_user = 1, flag_nice = 2, flag_oom = 4, flag_output = 8, shift_passed = 16, shift_base = 24 };
+
+// A request to a template, as in template.go.
+enum { max_name = 64, max_fds = 32 };
+struct request {
+	u32 flags, passed, count; // count: of all descriptors
+	char name[max_name];
+};
+enum { with_stdout = 1, with_stderr = 2, with_cgroup = 4 };
+
+// What the kernel lays in front of received descriptors.
+struct rights {
+	u64 size; // itself included
+	int level, type;
+	int fd[max_fds];
+};
 
 // Where gate and status are: at fd_gate and fd_status until pass_on moves them.
 struct ends {
@@ -278,10 +308,7 @@ static void __attribute__((noreturn)) execute(int status, const char **path, u32
 	fail_on(status, step_exec, e, n - 1);
 }
 
-void __attribute__((noreturn, used)) run(void) {
-	call(sys_prctl, 15, "supd-stub", 0, 0); // PR_SET_NAME
-	for (int fd = fd_gate; fd <= fd_launch; fd++)
-		call(sys_fcntl, fd, 2, 1, 0); // F_SETFD, FD_CLOEXEC
+static void __attribute__((noreturn)) start(void) {
 	struct launch *l = load();
 	const char *end = (char *)l + l->size, *s = (char *)l + l->strings;
 
@@ -324,4 +351,58 @@ void __attribute__((noreturn, used)) run(void) {
 	struct ends ends = pass_on(l->flags >> shift_passed & 255, base ? base : fd_gate);
 	gate(ends);
 	execute(ends.status, path, l->paths, argv, envp);
+}
+
+// take puts what a request brought to where the stub has it. name is what ps shows.
+static void take(struct request *r, char *name) {
+	int next = fd_passed + r->passed;
+	long e = call(sys_dup3, next++, fd_gate, 02000000, 0); // O_CLOEXEC; in the socket's place
+	if (e >= 0 && r->flags & with_stdout)
+		e = call(sys_dup3, next++, 1, 0, 0);
+	if (e >= 0 && r->flags & with_stderr)
+		e = call(sys_dup3, next++, 2, 0, 0);
+	if (e < 0)
+		fail(step_launch, e, 5);
+	for (int i = 0; i < max_name - 1; i++) // the last one is zero and stays so
+		name[i] = r->name[i];
+}
+
+// forked makes a process that is the keeper's child; 0 in it.
+static long forked(u32 flags, int cgroup) {
+	enum { clone_parent = 0x8000, sigchld = 17 };
+	if (!(flags & with_cgroup))
+		return call(sys_clone, clone_parent | sigchld, 0, 0, 0);
+	u64 args[11] = {0x200000000 | clone_parent, 0, 0, 0, 0, 0, 0, 0, 0, 0, cgroup}; // CLONE_INTO_CGROUP
+	return call(sys_clone3, args, sizeof args, 0, 0);
+}
+
+// run is the template. Its argv[1] has max_name bytes for the names of others.
+void __attribute__((noreturn, used)) run(u64 *stack) {
+	char *name = (char *)stack[2];
+	u64 all = ~0ul;
+	call(sys_prctl, 15, "supd-stub", 0, 0);   // PR_SET_NAME
+	call(sys_rt_sigprocmask, 2, &all, 0, 8); // SIG_SETMASK: the keeper ends it, and no terminal
+	for (;;) {
+		struct request r;
+		struct rights got;
+		u64 part[2] = {(u64)&r, sizeof r};
+		u64 message[7] = {0, 0, (u64)part, 1, (u64)&got, sizeof got, 0};
+		got.size = 0;
+		long n = call(sys_recvmsg, fd_socket, message, 0x40000000, 0); // MSG_CMSG_CLOEXEC
+		if (n == -eintr)
+			continue;
+		u32 count = got.size < 16 ? 0 : (got.size - 16) / 4;
+		if (n != sizeof r || (count && got.fd[0] != fd_first))
+			quit(0); // the keeper is dead
+		int pid = -emfile; // fewer arrive if our limit of descriptors is too low
+		if (count == r.count)
+			pid = forked(r.flags, fd_first + count - 1);
+		if (!pid) {
+			take(&r, name);
+			start();
+		}
+		for (u32 i = 0; i < count; i++)
+			call(sys_close, fd_first + i, 0, 0, 0);
+		say(fd_socket, &pid, sizeof pid);
+	}
 }
