@@ -38,6 +38,7 @@ command = ["ACTOR", "-dir", "DIR", "-forks", "3", "-life", "100ms,500ms", "-exit
 // TestUpgrade replaces supd twenty times while services talk, crash and leave
 // trees: same pids, every line, every exit code, one instance each (P1, P3, P8).
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, upgradeConfig)
 	r.Run()
 	stop := r.Watch()
@@ -88,6 +89,7 @@ func TestUpgrade(t *testing.T) {
 
 // TestUpgradeRefused: whatever is wrong with a program, nothing happens.
 func TestUpgradeRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [supd]
 node = "rig"
