@@ -194,7 +194,7 @@ func newRealRig(t *testing.T, specs ...event.Spec) *realRig {
 // engine is the next engine of the keeper. It starts from what is recorded.
 func (r *realRig) engine() {
 	r.t.Helper()
-	_ = r.engines.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = r.engines.SetDeadline(time.Now().Add(time.Minute))
 	c, err := r.engines.AcceptUnix()
 	if err != nil {
 		r.t.Fatal(err)
@@ -293,7 +293,7 @@ func (realClock) ID() string    { return uuid.Must(uuid.NewV7()).String() }
 // wait waits for the n-th record of a kind about a service.
 func (r *realRig) wait(service string, kind event.Kind, n int) event.Record {
 	r.t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		at := 0
 		for _, x := range r.journal.of(kind) {
 			if x.Subject == service {

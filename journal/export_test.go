@@ -41,7 +41,7 @@ func OpenTestStream(ctx context.Context, cfg Config) (s Stream, all func() ([]ev
 		return nil, nil, nil, err
 	}
 	end = func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		return srv.shutdown(ctx)
 	}

@@ -77,7 +77,7 @@ func TestFrozenDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for until := time.Now().Add(frozen); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(frozen); idle == 0 || time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		batch := e.chain.Next(3)
 		began := time.Now()
 		e.append(batch...)
@@ -90,7 +90,7 @@ func TestFrozenDisk(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > idle+4 {
 		t.Errorf("goroutines grow while the disk hangs: %d, then %d", idle, n)
 	}
-	if slowest > 100*time.Millisecond {
+	if slowest > frozen/2 { // who waits for the disk waits longer than a busy machine makes anybody wait
 		t.Errorf("an append took %v while the disk hung", slowest)
 	}
 	thaw()
@@ -122,7 +122,7 @@ func TestStartsOnFrozenDisk(t *testing.T) {
 	began := time.Now()
 	e = openEngine(t, cfg)
 	e.append(e.chain.Next(5)...)
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("start took %v on a disk that hangs", took)
 	}
 	thaw()

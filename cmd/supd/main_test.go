@@ -284,7 +284,7 @@ func TestLeave(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("supd does not end")
 			}
 			if !cmp.Equal(k.quits, tt.quits) || !cmp.Equal(k.drops, tt.drops) {

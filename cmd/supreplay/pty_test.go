@@ -103,7 +103,7 @@ func TestStepOnATerminal(t *testing.T) {
 			}()
 			shows := func(what string) {
 				t.Helper()
-				for until := time.Now().Add(20 * time.Second); !strings.Contains(screen.last(), what); time.Sleep(2 * time.Millisecond) {
+				for until := time.Now().Add(time.Minute); !strings.Contains(screen.last(), what); time.Sleep(2 * time.Millisecond) {
 					if time.Now().After(until) {
 						t.Fatalf("%q is not shown:\n%s", what, screen.last())
 					}
@@ -135,7 +135,7 @@ func TestStepOnATerminal(t *testing.T) {
 			want := end(near, cmd.Process)
 			select {
 			case <-ended:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("it does not end")
 			}
 			if got := cmd.ProcessState.ExitCode(); got != want {

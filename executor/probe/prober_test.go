@@ -117,7 +117,7 @@ func (b *bench) next(t *testing.T) policy.Input {
 	select {
 	case in := <-b.told:
 		return in
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nothing was told in 10 s")
 		return nil
 	}
@@ -312,7 +312,7 @@ func TestDeadSender(t *testing.T) {
 		if _, ok := in.(policy.Ready); !ok {
 			t.Fatalf("told %+v", in)
 		}
-	case <-time.After(2 * time.Second):
+	case <-time.After(10 * time.Second):
 		var u unix.Utsname
 		_ = unix.Uname(&u)
 		t.Skipf("NOT RUN: needs a kernel that tells the cgroup of the dead (6.15), this is %s", unix.ByteSliceToString(u.Release[:]))
@@ -323,17 +323,28 @@ func TestWatchdog(t *testing.T) {
 	b := newBench(t, nil)
 	b.Listen()
 	w := b.target()
-	w.ReadyBy, w.Watchdog = nil, 400*time.Millisecond
-	b.Watch("web", &w)
-	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		b.say(t, "WATCHDOG=1")
+	w.ReadyBy = nil
+	var said time.Time
+	for w.Watchdog = 400 * time.Millisecond; ; w.Watchdog *= 2 {
+		b.Watch("web", &w)
+		said = time.Now()
+		longest := time.Duration(0)
+		for end := said.Add(w.Watchdog * 5 / 2); time.Now().Before(end); time.Sleep(w.Watchdog / 20) {
+			longest, said = max(longest, time.Since(said)), time.Now()
+			b.say(t, "WATCHDOG=1")
+		}
+		if len(b.told) == 0 {
+			break
+		}
+		if in := b.next(t); longest < w.Watchdog/2 {
+			t.Fatalf("told %+v", in)
+		}
+		w.Instance = uuid.NewString() // a machine under load said it too late; with more time, then
 	}
-	b.silent(t)
-	quiet := time.Now()
 	if in, ok := b.next(t).(policy.WatchdogMissed); !ok || in.Instance != w.Instance {
 		t.Fatalf("told %+v", in)
 	}
-	if took := time.Since(quiet); took < 200*time.Millisecond {
+	if took := time.Since(said); took < w.Watchdog {
 		t.Errorf("missed after %s", took)
 	}
 	w.Stopping = true
@@ -532,7 +543,7 @@ func TestBounds(t *testing.T) {
 	}
 	select {
 	case <-done:
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("not all were asked")
 	}
 	mu.Lock()

@@ -123,7 +123,7 @@ func TestReadsAtomicBatches(t *testing.T) {
 // awaitStages waits until n batches are staged.
 func awaitStages(t *testing.T, dir string, n int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		stages, err := filepath.Glob(filepath.Join(StreamDir(dir), "batches", "*"))
 		blocks, _ := filepath.Glob(filepath.Join(StreamDir(dir), "batches", "*", "msgs", "1.blk"))
 		if len(stages) == n && len(blocks) == n {

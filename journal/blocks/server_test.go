@@ -105,7 +105,7 @@ func (r *running) publish(from, to, size int) {
 	}
 	select {
 	case <-r.js.PublishAsyncComplete():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("publishing did not complete")
 	}
 }
@@ -145,7 +145,7 @@ type got struct {
 // consume reads the whole stream as any client would.
 func (r *running) consume() []got {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	st, err := r.js.Stream(ctx, "JOURNAL")
 	if err != nil {

@@ -98,7 +98,7 @@ func TestOtherUsers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, binary, "-test.run", "^TestHelperConnect$", "-test.v")
 			cmd.Env, cmd.Dir = append(os.Environ(), "SUPD_TEST_SOCKET="+rig.Socket), "/"
@@ -155,7 +155,7 @@ func say(t *testing.T, socket string, text []byte) (answer string, err error) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(8 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	go conn.Write(text)
 	b, err := io.ReadAll(conn)
 	return string(b), err
@@ -212,7 +212,7 @@ func TestCredentialsAreReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(8 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprintf(conn, "CONNECT {%s}\r\nPUB sup.n1.cmd.uid-0.web 2\r\n{}\r\nPING\r\n", fields)
 		var answer strings.Builder
 		for r := bufio.NewReader(conn); !strings.Contains(answer.String(), "PONG"); {
@@ -260,8 +260,6 @@ func TestCrowd(t *testing.T) {
 			mu.Lock()
 			conns = append(conns, conn)
 			mu.Unlock()
-			// half of them say nothing at all
-			conn.SetReadDeadline(time.Now().Add(time.Second))
 			r := bufio.NewReader(conn)
 			r.ReadString('\n')
 			if line, _ := r.ReadString('\n'); strings.Contains(line, wire.Refusal+wire.RefusedBusy) {
@@ -269,15 +267,15 @@ func TestCrowd(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
-	if busy.Load() < 700 {
-		t.Errorf("only %d of 1000 were told busy", busy.Load())
-	}
+	eventually(t, "700 of 1000 are told busy", func() bool { return busy.Load() >= 700 })
 	uid.Store(0)
 	connect(t, rig.Socket, "rootsinbox") // in, while the crowd stands
+	mu.Lock()
 	for _, c := range conns {
 		c.Close()
 	}
+	mu.Unlock()
+	wg.Wait()
 	uid.Store(1000)
 	eventually(t, "room again", func() bool {
 		nc, err := tryConnect(rig.Socket, inboxToken)
@@ -290,11 +288,10 @@ func TestCrowd(t *testing.T) {
 
 // A handshake that stops half way ends by itself.
 func TestHalfOpenHandshake(t *testing.T) {
+	t.Parallel()
 	rig := controltest.Start(t, root())
-	start := time.Now()
-	say(t, rig.Socket, []byte("CONNECT {"))
-	if d := time.Since(start); d > 7*time.Second {
-		t.Errorf("it took %v", d)
+	if _, err := say(t, rig.Socket, []byte("CONNECT {")); err != nil {
+		t.Errorf("it does not end: %v", err)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestNATSCommandReadsTheJournal(t *testing.T) {
 	)
 	url, home := forward(t, rig.Socket), t.TempDir()
 	start := func(args ...string) (*exec.Cmd, *strings.Builder) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		t.Cleanup(cancel)
 		cmd := exec.CommandContext(ctx, binary, append([]string{
 			"--server", url, "--user", "auditor-token-1", "--inbox-prefix", "_INBOX.auditor-token-1", "--timeout", "5s",

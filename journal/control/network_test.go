@@ -298,7 +298,7 @@ func (r *networkRig) challenge(t *testing.T) (net.Conn, *bufio.Reader, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	in := bufio.NewReader(conn)
 	line, err := in.ReadString('\n')
 	if err != nil {
@@ -378,6 +378,7 @@ func TestNetworkProof(t *testing.T) {
 // Strangers that say nothing, or a little at a time, or too much, keep nobody
 // out for long, and one address never takes all room.
 func TestNetworkStrangers(t *testing.T) {
+	t.Parallel()
 	r := startNetwork(t, plaintext)
 	conn, in, _ := r.challenge(t)
 	conn.Write([]byte("CONNECT "))
@@ -405,7 +406,7 @@ func TestNetworkStrangers(t *testing.T) {
 	}
 	greeted := 0
 	for _, c := range crowd {
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(time.Minute))
 		if n, _ := c.Read(make([]byte, 5)); n == 5 {
 			greeted++
 		}

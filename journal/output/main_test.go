@@ -163,7 +163,7 @@ func newBench(t testing.TB, dir string, o Options) *bench {
 
 func (b *bench) finish(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := b.Finish(ctx); err != nil {
 		t.Error(err)
@@ -217,7 +217,7 @@ func (b *bench) waitDrained(t testing.TB, n int) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting for: %s", what)
 		}
@@ -260,7 +260,7 @@ func text(t testing.TB, dir, service, stream string) []byte {
 func waitText(t testing.TB, dir, service, stream, want string) {
 	t.Helper()
 	var got []byte
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		if got = text(t, dir, service, stream); string(got) == want {
 			return

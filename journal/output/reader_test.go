@@ -267,7 +267,7 @@ func TestReadBesideTrimming(t *testing.T) {
 		}
 		w.Close()
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	q := Query{Service: "s", Tail: -1, Follow: true, MaxBytes: 3000}
 	last, lost, skips := -1, 0, 0
@@ -302,7 +302,7 @@ func TestAnUnfinishedLineShowsWhenQuiet(t *testing.T) {
 	w := b.attach(t, "s", instA, Stdout, DefaultSettings())
 	write(t, w, "password: ")
 	waitText(t, b.dir, "s", Stdout, "password: ")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	q := Query{Service: "s", Tail: 10, Follow: true}
 	c, err := Read(ctx, b.dir, q)

@@ -27,9 +27,9 @@ func TestAccessChanges(t *testing.T) {
 		},
 	})
 	dial := func() (*Client, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		return Dial(ctx, rig.Socket, Options{Name: "test", Connect: time.Second, Gone: time.Second})
+		return Dial(ctx, rig.Socket, Options{Name: "test", Connect: time.Minute, Gone: time.Second})
 	}
 	reader, err := dial()
 	if err != nil {

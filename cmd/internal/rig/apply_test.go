@@ -80,6 +80,7 @@ func sameMap[V comparable](t *testing.T, what string, got, want map[string]V) {
 // TestApply: a changed configuration does what the plan says, and nothing to
 // the others (P7).
 func TestApply(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, file{
 		"stays": "", "goes": "", "changes": "", "n": "count = 2", "one": "",
 	}.text(applyHead))
@@ -182,6 +183,7 @@ func hup(t *testing.T, r *rig.Rig) {
 // TestApplyAndCrash: the engine is killed around applies. Each has one end,
 // what is applied is the newest file, and who is not concerned is not touched.
 func TestApplyAndCrash(t *testing.T) {
+	t.Parallel()
 	version := func(n int) string {
 		f := file{"stays": "", "changes": fmt.Sprintf("environment = { N = \"%d\" }", n)}
 		if n%2 == 1 {
@@ -243,6 +245,7 @@ func TestApplyAndCrash(t *testing.T) {
 // TestApplyOutput: output settings take effect while the service runs, also
 // for a logger that is started later.
 func TestApplyOutput(t *testing.T) {
+	t.Parallel()
 	config := func(settings string) string {
 		return applyHead + "[service.talk]\ncommand = [\"ACTOR\", \"-dir\", \"DIR\", \"-stdout\", \"2000\"]\n" + settings
 	}
@@ -273,6 +276,7 @@ func TestApplyOutput(t *testing.T) {
 
 // TestReload: reload.signal goes to the main process, once.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, file{"web": "reload.signal = \"USR1\"", "db": "", "off": "reload.signal = \"USR1\"\nautostart = false"}.text(applyHead))
 	r.Run()
 	pid := *r.UntilPhase("web", event.PhaseRunning).PID
@@ -308,6 +312,7 @@ func TestReload(t *testing.T) {
 // because nobody writes into the FIFO that it is, holds up nobody but who asked
 // for it (P5). The apply goes on when it can be read.
 func TestApplyWaitsForItsDisk(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, file{"web": ""}.text(applyHead))
 	r.Run()
 	r.UntilPhase("web", event.PhaseRunning)
@@ -323,12 +328,8 @@ func TestApplyWaitsForItsDisk(t *testing.T) {
 	hup(t, r)
 	// Longer than supctl waits before it sends again: that is no second apply.
 	r.Supctl("apply", "--timeout", "2500ms").Is(exitcode.TimedOut)
-	begun := time.Now()
-	r.Supctl("stop", "web").OK()
+	r.Supctl("stop", "web").OK() // P5: would wait for ever
 	r.Supctl("start", "web").OK()
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("P5: stop and start took %v", took)
-	}
 	busy := false
 	for range 10 { // who waits is bounded (P9)
 		code := r.Supctl("apply", "--timeout", "50ms").Code

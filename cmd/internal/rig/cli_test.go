@@ -28,6 +28,7 @@ import (
 //	fields PATH KEY…      stdout is JSON, and what is at PATH has just these keys
 //	value PATH TEXT       what is at PATH is, in JSON, TEXT
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/cli",
 		Setup: func(env *testscript.Env) error {

@@ -94,7 +94,7 @@ func number(t *testing.T, name string, fallback int64) int64 {
 // services wrote down (P1, P2, P3, P6, P8). SUPD_CRASH_KILLS is how often it
 // kills, SUPD_CRASH_SEED repeats the choices of a run, not its timing.
 func TestCrash(t *testing.T) {
-	kills := int(number(t, "SUPD_CRASH_KILLS", 18))
+	kills := int(number(t, "SUPD_CRASH_KILLS", 12))
 	seed := number(t, "SUPD_CRASH_SEED", time.Now().UnixNano()%1_000_000_000)
 	t.Logf("SUPD_CRASH_SEED=%d SUPD_CRASH_KILLS=%d", seed, kills)
 	rig.ReapActors(t)

@@ -10,6 +10,7 @@ import (
 // waits before it starts the next one, and supd is told to end just then. What
 // services have written is still in their pipes, and must be kept (P3).
 func TestShutdownWithoutLogger(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [service.fast]
 command = ["ACTOR", "-dir", "DIR", "-stdout", "2000", "-stderr", "500"]

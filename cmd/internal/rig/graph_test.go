@@ -98,6 +98,7 @@ func noViolations(t *testing.T, r *rig.Rig) {
 // at once beside each other, what needs them at the moment the last of them is
 // ready, whatever becomes of the engine meanwhile, and they end in reverse.
 func TestGraphOfServices(t *testing.T) {
+	t.Parallel()
 	ports := [2]string{fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))}
 	leaves := []string{"audit", "cache", "db", "files", "queue", "search"}
 	r := rig.New(t, node("db", "-when go-db -ready notify=loaded", "ready.notify = true\ngroups_of = [\"data\"]")+
@@ -178,6 +179,7 @@ func TestGraphOfServices(t *testing.T) {
 // TestRequirementFails: whoever waits for a service is told which of its
 // requirements failed, and how.
 func TestRequirementFails(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, node("migrate", "-when go -life 0s,0s -exits 3", "type = \"oneshot\"")+
 		node("slow", "-when never", "ready = { notify = true, timeout = \"300ms\" }\nmax_retries = 0")+
 		node("web", "", "requires = [\"migrate\"]")+node("api", "", "requires = [\"slow\"]")+
@@ -216,6 +218,7 @@ func TestRequirementFails(t *testing.T) {
 // TestIllServices: a service that is unhealthy, or gives no sign of life, is
 // started again and the journal says why.
 func TestIllServices(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, node("sick", "", "health = { exec = [\"/usr/bin/test\", \"!\", \"-e\", \"DIR/sick.sick\"], interval = \"100ms\", failures = 2 }")+
 		node("mute", "-ready notify=well", "ready.notify = true\nwatchdog = \"600ms\""))
 	r.Run()
@@ -251,6 +254,7 @@ func TestIllServices(t *testing.T) {
 // TestHooksOfServices: hooks run as their service's user; one that fails or
 // hangs is a failed start; an engine that dies under a hook runs none twice.
 func TestHooksOfServices(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		need(t, "root")
 	}
@@ -361,6 +365,7 @@ func TestScale(t *testing.T) {
 // ready, and stops at the first that does not come up, whatever becomes of the
 // engine.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, node("web", "-ready notify", "count = 3\nready = { notify = true, timeout = \"30s\" }"))
 	r.Run()
 	r.Supctl("start", "web").OK()
@@ -417,6 +422,7 @@ func TestRollingRestart(t *testing.T) {
 // TestGraphCommand: supctl graph says in each form what needed what and what
 // took longest.
 func TestGraphCommand(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, node("net", "", "")+node("db", "-when go -ready notify", "ready.notify = true\nafter = [\"net\"]")+
 		node("log", "", "")+node("web", "", "requires = [\"db\"]\nwants = [\"log\"]"))
 	r.Run()

@@ -64,6 +64,7 @@ func server(t *testing.T, r *rig.Rig, service string) rig.Process {
 // stays the same instance and the same run, whatever of supd dies meanwhile; its
 // end is the end of the one that serves.
 func TestHandover(t *testing.T) {
+	t.Parallel()
 	for _, cgroups := range []bool{true, false} {
 		t.Run(fmt.Sprintf("cgroups=%v", cgroups), func(t *testing.T) { handover(t, cgroups) })
 	}
@@ -247,6 +248,7 @@ func processesOf(r *rig.Rig, service string) (of []rig.Process) {
 // A service that hands over again and again, killed at once each time, never runs
 // twice and never stops for good.
 func TestHandoverStorm(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [defaults]
 backoff = { initial = "5ms", max = "5ms" }

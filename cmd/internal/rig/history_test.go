@@ -12,6 +12,7 @@ import (
 // A service's deaths are told when the journal has long rolled over them, also
 // by an engine that was killed and by the next supd.
 func TestHistoryOutlivesTheJournal(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [journal]
 max_records = 1000

@@ -46,6 +46,7 @@ func starts(t *testing.T, r *rig.Rig, service string) int {
 
 // TestConcurrentStart: whoever asks, however often, one process (P1, P2).
 func TestConcurrentStart(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, webConfig)
 	r.Run()
 	stop := r.Watch()
@@ -75,6 +76,7 @@ func TestConcurrentStart(t *testing.T) {
 // TestSameID: one id is one command, however often it is sent and whoever dies
 // meanwhile (P2).
 func TestSameID(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, webConfig)
 	r.Run()
 	r.UntilPhase("late", event.PhaseRunning)

@@ -204,7 +204,7 @@ autostart = false
 	r.Supctl("start", "quick", "--no-wait").OK()
 	r.Until("it has ended twice, and waits for its output to be read", func() bool {
 		s := r.Status("quick")
-		return s.Run != nil && *s.Run == 2 && s.LastExit != nil && s.State != event.PhaseRunning && s.State != event.PhaseStarting
+		return s.Run != nil && *s.Run >= 2 && s.LastExit != nil && s.State != event.PhaseRunning && s.State != event.PhaseStarting
 	})
 	r.KillAll()
 	r.Run()
@@ -212,7 +212,9 @@ autostart = false
 	r.Shutdown()
 	c := newCheck(t, r)
 	c.forgive(true)
-	if len(c.cut) != 4 { // stdout and stderr
+	// Stdout and stderr of each. Whoever ended before it wrote anything waits for no
+	// logger: then there is one more.
+	if len(c.cut) < 4 {
 		t.Errorf("P4: output of two instances is lost, said to be lost: %v", c.cut)
 	}
 	c.all(stop)

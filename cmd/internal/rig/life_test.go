@@ -13,6 +13,7 @@ import (
 // TestReadinessAndHooks starts services that show in different ways that they
 // are ready, kills the engine while one of them is not yet, and makes one ill.
 func TestReadinessAndHooks(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [service.log]
 command = ["/bin/sh", "-c", "while [ ! -e DIR/go ]; do sleep 0.02; done; echo listening on 80; exec sleep 600"]

@@ -12,6 +12,7 @@ import (
 // What supd itself says and shows follows the applied configuration, in all
 // of its processes.
 func TestLogAndConsoleLive(t *testing.T) {
+	t.Parallel()
 	const service = "\n[service.tick]\ncommand = [\"sh\", \"-c\", \"while :; do echo tick; sleep 0.02; done\"]\n"
 	const off = "[supd]\nconsole = \"off\"\nlog_format = \"json\"\n" + service
 	r := rig.New(t, off)

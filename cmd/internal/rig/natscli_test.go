@@ -58,6 +58,7 @@ func natsCommand(t *testing.T) string {
 // TestNATSCommand: an auditor reads the journal of a running supd with the
 // official tool, and gets the very bytes that are on disk.
 func TestNATSCommand(t *testing.T) {
+	t.Parallel()
 	binary := natsCommand(t)
 	r := rig.New(t, webConfig)
 	r.Run()

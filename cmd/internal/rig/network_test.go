@@ -72,6 +72,7 @@ func (r *remote) as(seed string, args ...string) rig.Result {
 // TestNetwork: supctl does over the network what it does at home, as far as
 // its key may, and the journal tells who it was.
 func TestNetwork(t *testing.T) {
+	t.Parallel()
 	r := startRemote(t)
 	r.as(r.adminSeed, "restart", "web").OK()
 	r.as(r.auditorSeed, "status", "web").OK()
@@ -135,6 +136,7 @@ func TestNetwork(t *testing.T) {
 // TestNetworkLive: an apply moves the listener and takes keys away; who still
 // may stays connected.
 func TestNetworkLive(t *testing.T) {
+	t.Parallel()
 	r := startRemote(t)
 	before := r.UntilPhase("late", event.PhaseRunning)
 	follow := exec.CommandContext(t.Context(), r.Programs.Supctl, "events", "-f", "--socket", r.url(), "--nkey", r.adminSeed, "--tlsca", r.ca)
@@ -183,6 +185,7 @@ func TestNetworkLive(t *testing.T) {
 
 // TestNetworkPortTaken: supd run says so in front of a person.
 func TestNetworkPortTaken(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +204,7 @@ func TestNetworkPortTaken(t *testing.T) {
 // TestNetworkNATSCommand: the official tool reads and hears the journal over
 // TLS with nothing but an nkey.
 func TestNetworkNATSCommand(t *testing.T) {
+	t.Parallel()
 	binary := natsCommand(t)
 	r := startRemote(t)
 	home := t.TempDir()

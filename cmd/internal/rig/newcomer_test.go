@@ -9,6 +9,7 @@ import (
 
 // TestStoppedToo: whoever stops a service reads which others went with it.
 func TestStoppedToo(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, node("db", "", "")+node("web", "", "requires = [\"db\"]")+node("edge", "", "requires = [\"web\"]"))
 	r.Run()
 	r.Supctl("start", "edge").OK()
@@ -28,6 +29,7 @@ func TestStoppedToo(t *testing.T) {
 // TestWhyOfTheWaiting: why of a service that waits for one that is never ready
 // leads to the limit that ran out there, and status names it.
 func TestWhyOfTheWaiting(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, node("never", "", "ready.tcp = \"127.0.0.1:1\"\nready.timeout = \"300ms\"\nbackoff.initial = \"20s\"\nbackoff.max = \"20s\"")+
 		node("dep", "", "requires = [\"never\"]"))
 	r.Run()

@@ -62,6 +62,7 @@ func (m *manager) count(line string) (n int) {
 }
 
 func TestNotifiesServiceManager(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"path", "abstract"} {
 		t.Run(kind, func(t *testing.T) {
 			r := rig.New(t, "[service.one]\ncommand = [\"sleep\", \"1000\"]\n[service.two]\ncommand = [\"sleep\", \"1000\"]\nautostart = false\n")
@@ -98,6 +99,7 @@ func TestNotifiesServiceManager(t *testing.T) {
 
 // A manager that does not listen, or is not there, holds up nothing.
 func TestDeafServiceManager(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "[service.one]\ncommand = [\"sleep\", \"1000\"]\n")
 	name := filepath.Join(r.Dir, "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
@@ -110,7 +112,15 @@ func TestDeafServiceManager(t *testing.T) {
 	cmd.Env = []string{"NOTIFY_SOCKET=" + name, "WATCHDOG_USEC=2000"} // more than its queue takes
 	r.Start(cmd)
 	r.Answers()
-	time.Sleep(500 * time.Millisecond) // the queue is full by now
+	fill, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fill.Close()
+	for err == nil { // until its queue is full, whatever supd has said by now
+		_ = fill.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, err = fill.Write([]byte("STATUS=full"))
+	}
 	for range 3 {
 		r.Supctl("restart", "one", "--timeout", "5s").OK()
 	}
@@ -131,6 +141,7 @@ command = ["sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); echo $i; 
 
 // Everything is shown, once and in order, whatever becomes of the engine.
 func TestConsoleShowsAll(t *testing.T) {
+	t.Parallel()
 	r, cmd := consoleRig(t, counting)
 	out := &screen{}
 	cmd.Stdout = out
@@ -151,6 +162,7 @@ func TestConsoleShowsAll(t *testing.T) {
 // A reader of supd's output that stops reading, or goes away, holds up no
 // service, and costs no byte in the files.
 func TestConsoleReaderStops(t *testing.T) {
+	t.Parallel()
 	for _, goes := range []bool{false, true} {
 		t.Run(fmt.Sprintf("gone %v", goes), func(t *testing.T) {
 			r, cmd := consoleRig(t, counting)

@@ -20,6 +20,7 @@ output = { max_size = "16KiB", max_files = 10000, compress = "COMPRESS", console
 // TestCompressedOutput: compression begins with an apply, survives the death of
 // the logger, and supctl reads through it as if nothing had happened.
 func TestCompressedOutput(t *testing.T) {
+	t.Parallel()
 	as := func(compress string) string { return strings.Replace(compressConfig, "COMPRESS", compress, 1) }
 	r := rig.New(t, as("none"))
 	r.Run()

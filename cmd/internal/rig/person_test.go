@@ -17,6 +17,7 @@ import (
 
 // What stop.mode main leaves alive is named in the journal.
 func TestLeftoversAreNamed(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [service.web]
 command = ["sh", "-c", "sleep 1000 & echo $! >DIR/left; exec sleep 2000"]
@@ -53,6 +54,7 @@ stop.mode = "main"
 // A terminal that closes is HUP, which applies the configuration and ends
 // nothing: neither supd nor its services, nor what is shown to nobody now.
 func TestTerminalCloses(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "[service.tick]\ncommand = [\"sh\", \"-c\", \"while :; do echo tick; sleep 0.05; done\"]\n")
 	term := terminaltest.New(t, 80, 24)
 	cmd := exec.Command(r.Programs.Supd, "run", "-c", r.Config, "--state-dir", r.State, "--runtime-dir", r.Runtime)
@@ -76,6 +78,7 @@ func TestTerminalCloses(t *testing.T) {
 
 // Somebody who is not root, without cgroups, with the folders of their own.
 func TestOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		need(t, "root, to become somebody else")
 	}

@@ -31,8 +31,9 @@ func asPID1(t *testing.T, r *rig.Rig, args ...string) (out, errOut *screen) {
 
 // zombies are dead children of supd that nobody has reaped.
 func zombies(r *rig.Rig) (n int) {
+	keeper := r.Keeper()
 	for _, p := range rig.Processes() {
-		if p.Parent == r.Keeper() && p.State == 'Z' {
+		if p.Parent == keeper && p.State == 'Z' {
 			n++
 		}
 	}
@@ -40,6 +41,7 @@ func zombies(r *rig.Rig) (n int) {
 }
 
 func TestPID1RunsOneCommand(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "")
 	// A hundred orphans: each is a child of a shell that has ended.
 	out, errOut := asPID1(t, r, "--", "sh", "-c", `i=0; while [ $i -lt 100 ]; do (sleep 0.0$((i % 10)) &); i=$((i + 1)); done
@@ -63,6 +65,7 @@ trap 'echo bye; exit 37' TERM; echo "$PPID up"; while :; do sleep 1000 & wait; d
 }
 
 func TestPID1RunsServices(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [service.one]
 command = ["sh", "-c", "echo hello; sleep 1000"]
@@ -108,6 +111,7 @@ output.console = false
 // The same state folder in the next container: everything is started anew, for
 // nothing of the last one can be alive.
 func TestPID1Again(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "[service.one]\ncommand = [\"sleep\", \"1000\"]\n")
 	for run := 1; run <= 2; run++ {
 		asPID1(t, r, "-c", r.Config)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -90,21 +91,25 @@ func Processes() []Process {
 	return all
 }
 
-// ReapActors makes the test the reaper of actors whose keeper died, for the
+// orphans are the names of what loses its parent when one of supd's processes
+// is killed. Other children of the test are os/exec's to wait for.
+var orphans = []string{"actor", "supd-stub", "supd-engine", "supd-logger"}
+
+// ReapActors makes the test the reaper of processes whose keeper died, for the
 // time of the test. The exit status of a process that is not supd's child can
 // be known only when it has been reaped, and some machines' init takes seconds.
+// A test that does this cannot run beside others: all their orphans would come.
 func ReapActors(t testing.TB) {
 	t.Helper()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	me, done := os.Getpid(), make(chan struct{})
+	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			for _, p := range Processes() {
-				// Others may be children that os/exec waits for.
-				if p.Parent == me && p.State == 'Z' && (p.Comm == "actor" || p.Comm == "supd-stub") {
+			for _, p := range children() {
+				if p.State == 'Z' && slices.Contains(orphans, p.Comm) {
 					_, _ = unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
 				}
 			}
@@ -120,4 +125,24 @@ func ReapActors(t testing.TB) {
 		wg.Wait()
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	})
+}
+
+// children are the processes whose parent is the test, dead ones too. Most
+// kernels list them; to look through /proc costs much more.
+func children() (all []Process) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		b, _ := os.ReadFile(list) // a thread may have ended
+		for _, word := range strings.Fields(string(b)) {
+			pid, _ := strconv.Atoi(word)
+			if p, ok := ReadProcess(pid); ok {
+				all = append(all, p)
+			}
+		}
+	}
+	if len(lists) == 0 {
+		me := os.Getpid()
+		all = slices.DeleteFunc(Processes(), func(p Process) bool { return p.Parent != me })
+	}
+	return all
 }

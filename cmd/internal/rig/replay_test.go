@@ -26,6 +26,7 @@ func sources(r *rig.Rig, source string, args ...string) (out string, code int) {
 // and through its socket, finds its state to be the replayed one (P6), and
 // names root causes as supctl does.
 func TestReplayOfARunningSupd(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [output]
 directory = "DIR/out"

@@ -34,6 +34,7 @@ func (s secrets) in(text []byte) (found []string) {
 // private keys are in applied/, for supd's user alone, and in the services
 // that were given them; nowhere else, whatever happens (P10).
 func TestSecretsStayPrivate(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "")
 	authority := controltest.NewAuthority(t)
 	cert, key := authority.Issue(t, time.Now().Add(time.Hour))

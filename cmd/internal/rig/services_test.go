@@ -50,6 +50,7 @@ func freePort(t *testing.T) int {
 // TestRealServices: programs that people run, each as its own user, stop by
 // their own signals and come back when they are killed.
 func TestRealServices(t *testing.T) {
+	t.Parallel()
 	for _, d := range daemons() {
 		t.Run(d.name, func(t *testing.T) { d.test(t) })
 	}

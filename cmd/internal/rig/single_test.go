@@ -42,6 +42,7 @@ func single(r *rig.Rig, args ...string) (out, errOut *screen) {
 }
 
 func TestSingleEndsLikeItsCommand(t *testing.T) {
+	t.Parallel()
 	script := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(text), mode); err != nil {
@@ -88,6 +89,7 @@ echo up
 while :; do sleep 1000 & wait; done`
 
 func TestSingleForwardsSignals(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "")
 	out, _ := single(r, "sh", "-c", trapping)
 	r.Until("it is up", func() bool { return out.String() == "up\n" })
@@ -132,6 +134,7 @@ func TestSingleForwardsSignals(t *testing.T) {
 
 // A person may still steer it, and only the end of main ends supd.
 func TestSingleObeysCommands(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "")
 	single(r, "sleep", "1000")
 	r.Answers()
@@ -149,6 +152,7 @@ func TestSingleObeysCommands(t *testing.T) {
 // On a state folder that is used again the command runs again, whatever became
 // of it the last time; after the death of all of supd it is found again.
 func TestSingleAgain(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, "")
 	for range 2 {
 		out, _ := single(r, "sh", "-c", "echo run $SUPD_RUN; exit 3")
@@ -174,6 +178,7 @@ func TestSingleAgain(t *testing.T) {
 
 // Without folders, a user's supd makes its own and leaves nothing behind.
 func TestSingleLeavesNothing(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		need(t, "root, to be another user")
 	}

@@ -42,6 +42,7 @@ func reseal(t *testing.T, state string, version byte) {
 // read by the supd beside it, or in PATH, on a copy, record for record; the
 // original stays as it is and nothing is left behind.
 func TestReplayThroughServer(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [service.web]
 command = ["sleep", "1000"]

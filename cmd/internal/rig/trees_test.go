@@ -40,6 +40,7 @@ func hasCgroups(r *rig.Rig) bool {
 // TestEvilTrees: a stop and a restart leave nothing of a tree, whatever it does,
 // with cgroups and without.
 func TestEvilTrees(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		need(t, "root, to become somebody else")
 	}
@@ -111,6 +112,7 @@ func TestEvilTrees(t *testing.T) {
 // user in a service's tree. It is named with pid and command, nothing is started
 // beside it (P1, R4), and the service goes on when it has ended.
 func TestMemberOfAnotherUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		need(t, "root, to become somebody else")
 	}

@@ -38,6 +38,7 @@ command = ["ACTOR", "-dir", "DIR", "-forks", "3", "-life", "100ms,500ms", "-exit
 // TestUpgrade replaces supd twenty times while services talk, crash and leave
 // trees: same pids, every line, every exit code, one instance each (P1, P3, P8).
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, upgradeConfig)
 	r.Run()
 	stop := r.Watch()
@@ -49,12 +50,17 @@ func TestUpgrade(t *testing.T) {
 	keeper := r.Keeper()
 	const rounds = 20
 	for i := range rounds {
-		engine := r.Engine()
-		if i%2 == 0 {
-			r.Supctl("upgrade").OK() // to the file that it was started from
-		} else {
-			r.Supctl("upgrade", r.Programs.Supd).OK()
+		engine, args := r.Engine(), []string{"upgrade"} // to the file that it was started from
+		if i%2 != 0 {
+			args = append(args, r.Programs.Supd)
 		}
+		r.Until("supd has time for an upgrade", func() bool { // a busy one does nothing, and says that it may be asked again
+			res := r.Supctl(args...)
+			if res.Code != exitcode.Busy {
+				res.OK()
+			}
+			return res.Code == exitcode.Done
+		})
 		if r.Keeper() != keeper || r.Engine() == engine {
 			t.Fatalf("keeper %d was %d, engine %d was %d: the keeper stays, its engine is another", r.Keeper(), keeper, r.Engine(), engine)
 		}
@@ -88,6 +94,7 @@ func TestUpgrade(t *testing.T) {
 
 // TestUpgradeRefused: whatever is wrong with a program, nothing happens.
 func TestUpgradeRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, `
 [supd]
 node = "rig"
