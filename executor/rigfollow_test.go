@@ -179,7 +179,11 @@ func (r *rig) hear() bool {
 	r.do(func() error {
 		return r.loop.named(probe.Main{Service: said.Service, Instance: said.Instance, PID: said.PID}, n.answer)
 	})
-	r.unanswered()
+	if r.unanswered() && r.choose(8) == 7 {
+		r.saw("the keeper takes its time to follow")
+		r.w.Advance(hearLimit)
+		r.owed = map[string]int64{}
+	}
 	return true
 }
 

@@ -126,6 +126,7 @@ the engine dies before another main process is followed
 the engine is killed
 the notify socket is flooded
 the keeper does not know whose gate to open
+the keeper takes its time to follow
 the run log is lost
 the run log is lost with records
 told in another order

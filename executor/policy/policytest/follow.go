@@ -68,6 +68,10 @@ const childPID = 1000
 func (w *World) daemon(p *process) {
 	w.fork(p)
 	w.say(p, p.child)
+	if p.behaviour.DiesIn == 0 { // at once
+		w.end(p, policy.Exited{})
+		return
+	}
 	w.whileMain(p, p.behaviour.DiesIn/4, func() { w.end(p, policy.Exited{}) })
 }
 
@@ -104,6 +108,7 @@ func (w *World) Follow(instance string, pid int) {
 	default:
 		w.replace(s, p)
 		w.tell(policy.Followed{Service: p.service, Instance: instance, PID: p.pid, StartTime: uint64(p.pid)})
+		w.goOn(p)
 		return
 	}
 	if s.refused != "" {
@@ -128,6 +133,10 @@ func (w *World) replace(s *slot, p *process) {
 		p.tree, s.exited, p.ended, p.running = false, nil, nil, true
 	}
 	p.pid, p.child, p.dying = p.child, p.pid, false
+}
+
+// goOn is what a process does that is the main one from now on.
+func (w *World) goOn(p *process) {
 	if p.behaviour.Daemons--; p.behaviour.Daemons > 0 {
 		w.daemon(p)
 	}
