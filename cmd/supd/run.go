@@ -300,6 +300,9 @@ func (p places) prepare() (places, error) {
 		if err := os.MkdirAll(need.dir, 0o755); err != nil {
 			return p, fmt.Errorf("cannot create folder: %w; choose another %s", err, need.flag)
 		}
+		if err := ownFolder(need.dir); err != nil {
+			return p, fmt.Errorf("%w; mend that, or choose another %s", err, need.flag)
+		}
 	}
 	return p, nil
 }
