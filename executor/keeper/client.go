@@ -102,7 +102,7 @@ func Connect(fd int) (*Client, error) {
 	}
 	c := &Client{conn: conn, events: make(chan Event, eventRoom), closed: make(chan struct{})}
 	c.ready = sync.NewCond(&c.mu)
-	c.held = holdings{byInstance: map[string]*holding{}, common: [4]int{-1, -1, -1, -1}}
+	c.held = holdings{byInstance: map[string]*holding{}, services: byService[*holding]{}, common: [4]int{-1, -1, -1, -1}}
 	go c.receive()
 	go c.deliver()
 	return c, nil

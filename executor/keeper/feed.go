@@ -60,10 +60,8 @@ func (k *keeper) settings(m *wire.Settings) {
 	if m.Service == "" && k.cfg.Settings != nil {
 		k.cfg.Settings(m.Data)
 	}
-	for _, s := range k.slots {
-		if s.Service == m.Service {
-			s.data = m.Data
-		}
+	for _, s := range k.services[m.Service] {
+		s.data = m.Data
 	}
 	f := &k.feed
 	if f.data == nil {

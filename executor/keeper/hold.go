@@ -14,6 +14,7 @@ import (
 type holdings struct {
 	mu         sync.Mutex
 	byInstance map[string]*holding // guarded by mu
+	services   byService[*holding] // guarded by mu: those whose service was told
 	gone       bool                // guarded by mu: handed over
 	common     [4]int              // control socket, memory, notify socket, socket of the heirs; set once, -1 if not kept
 }
@@ -93,10 +94,8 @@ func (h *holdings) opening(instance string) {
 func (h *holdings) settings(service string, data []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, x := range h.byInstance {
-		if x.slot.Service == service {
-			x.data = data
-		}
+	for _, x := range h.services[service] {
+		x.data = data
 	}
 }
 
@@ -112,7 +111,9 @@ func (h *holdings) follow(m wire.Message) {
 		return
 	}
 	x := h.of(s.Instance)
+	h.services.remove(x.slot.Service, s.Instance, x) // a slot that is not known any more has no service
 	x.slot = *s
+	h.services.add(s.Service, s.Instance, x)
 	ran := s.OpenedAt != 0 || s.Adoption != 0
 	if s.StdoutDrained || s.State == wire.StateExited && !ran {
 		closeAll(&x.fds[1])
@@ -132,6 +133,7 @@ func (h *holdings) release(instance string) {
 	if x := h.byInstance[instance]; x != nil {
 		closeAll(&x.fds[0], &x.fds[1], &x.fds[2])
 		delete(h.byInstance, instance)
+		h.services.remove(x.slot.Service, instance, x)
 	}
 }
 
@@ -160,7 +162,7 @@ func (c *Client) Estate() *Estate {
 			closeAll(&x.fds[0], &x.fds[1], &x.fds[2])
 		}
 	}
-	h.byInstance, h.gone = map[string]*holding{}, true
+	h.byInstance, h.services, h.gone = map[string]*holding{}, byService[*holding]{}, true
 	e.Listener, e.Memory, e.Notify, e.Heirs = h.common[0], h.common[1], h.common[2], h.common[3]
 	return e
 }

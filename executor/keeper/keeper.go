@@ -92,6 +92,7 @@ type keeper struct {
 	packet   []byte // sent packets
 
 	slots    map[string]*slot
+	services byService[*slot] // the slots again
 	engine   helper
 	logger   helper
 	out      outbox
@@ -127,7 +128,7 @@ type keeper struct {
 // the whole process (child subreaper, signals, umask, threads), reaps every
 // child, and must be alone: nothing else in the process may wait for children.
 func Run(cfg Config) int {
-	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, listener: -1, heirs: -1, notify: -1, memory: -1, args: -1}
+	k := &keeper{cfg: cfg, log: cfg.Log, slots: map[string]*slot{}, services: byService[*slot]{}, listener: -1, heirs: -1, notify: -1, memory: -1, args: -1}
 	if k.log == nil {
 		k.log = slog.Default()
 	}

@@ -84,6 +84,7 @@ func (s *slot) root() root { return root{s.Instance, leader{s.PID, s.StartTime},
 // add puts a slot into the table.
 func (k *keeper) add(s *slot) *slot {
 	k.slots[s.Instance] = s
+	k.services.add(s.Service, s.Instance, s)
 	return s
 }
 
@@ -283,6 +284,7 @@ func (k *keeper) remove(s *slot) {
 	if k.slots[s.Instance] == s {
 		delete(k.slots, s.Instance)
 	}
+	k.services.remove(s.Service, s.Instance, s)
 	k.poller.drop(&s.status)
 	k.children.release(s.PID, s.pidfd)
 	k.poller.drop(&s.pidfd)

@@ -192,12 +192,13 @@ func (s *supd) answers(since int64) error {
 }
 
 // engineStarted finds when the engine after this one wrote its first record. It
-// can be read once it is durable, which is later than the answer.
+// can be read once it is durable and the journal is open, which with a million
+// records is seconds after the answer.
 func (s *supd) engineStarted(before int) (mono int64, err error) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		out, err := s.supctl("events", "--kind", "engine.started", "-n", "1", "-o", "json")
-		if err != nil {
-			return 0, err
+	for deadline := time.Now().Add(s.patient); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		var out []byte
+		if out, err = s.supctl("events", "--kind", "engine.started", "-n", "1", "-o", "json"); err != nil {
+			continue // the journal is being opened
 		}
 		var record struct {
 			Mono int64
@@ -210,7 +211,7 @@ func (s *supd) engineStarted(before int) (mono int64, err error) {
 			return record.Mono, nil
 		}
 	}
-	return 0, errors.New("cannot find the new engine's first record")
+	return 0, errors.Join(errors.New("cannot find the new engine's first record"), err)
 }
 
 // idle measures the CPU time of supd's own processes while nothing happens.

@@ -20,7 +20,7 @@ const (
 	sampleBound = 40 * time.Second
 	// tired is how long a row goes on sampling, and then fewer samples are enough.
 	tired = 10 * time.Second
-	// fewest samples of a row of many.
+	// fewest samples of a row of many, unless they take three times as long.
 	fewest = 5
 	// settle is how long a peer is left alone before its memory is read.
 	settle = 5 * time.Second
@@ -177,7 +177,7 @@ func respawns(many int, hogs bool, age time.Duration) func(*running) ([]float64,
 			defer hog(2)()
 		}
 		for began, i := time.Now(), 0; i < many; i++ {
-			if len(took) >= fewest && time.Since(began) > tired {
+			if past := time.Since(began); past > tired && len(took) >= fewest || past > 3*tired {
 				return took, nil
 			}
 			name := fmt.Sprintf("s-%d", i%r.number)
