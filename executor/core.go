@@ -257,7 +257,7 @@ func (c *Core) Tend() error {
 // that a fold is true again behind it (R10, P4). What is dropped are only
 // tellings: the state has them all, those of a batch that found no room too.
 func (c *Core) dropUndurable(refused ...event.Encoded) error {
-	gap := c.Journal.Undurable(refused...)
+	gap := c.Journal.Undurable(int64(len(c.Config.State.Kept())), refused...)
 	if gap.Last == 0 {
 		return nil
 	}

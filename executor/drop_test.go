@@ -31,7 +31,7 @@ func (j *fullJournal) Append(batch []event.Encoded) error {
 	return j.rigJournal.Append(batch)
 }
 
-func (j *fullJournal) Undurable(more ...event.Encoded) event.JournalGapData {
+func (j *fullJournal) Undurable(_ int64, more ...event.Encoded) event.JournalGapData {
 	all := append(append([]event.Encoded{}, j.records...), more...)
 	last := all[len(all)-1]
 	gap := event.JournalGapData{
@@ -58,7 +58,7 @@ func TestDropsUndurable(t *testing.T) {
 	const durable = 3
 	j := &fullJournal{rigJournal: rigJournal{r}, durable: durable, full: true}
 	r.core.Journal = j
-	lost := j.Undurable()
+	lost := j.Undurable(0)
 	if err := r.core.Tend(); err != nil {
 		t.Fatal(err)
 	}

@@ -197,7 +197,7 @@ func (j *memoryJournal) Compact([]byte, event.Seq, string) error {
 	return errors.New("never asked for")
 }
 
-func (j *memoryJournal) Undurable(...event.Encoded) event.JournalGapData {
+func (j *memoryJournal) Undurable(int64, ...event.Encoded) event.JournalGapData {
 	return event.JournalGapData{}
 }
 

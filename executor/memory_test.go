@@ -252,7 +252,7 @@ func (j rigJournal) Compact(state []byte, seq event.Seq, hash string) error {
 	return nil
 }
 
-func (j rigJournal) Undurable(...event.Encoded) event.JournalGapData {
+func (j rigJournal) Undurable(int64, ...event.Encoded) event.JournalGapData {
 	last := j.records[len(j.records)-1]
 	gap := event.JournalGapData{
 		First: j.durable + 1, Last: last.Record.Seq, LastHash: last.Hash, Counts: map[event.Kind]int{},

@@ -22,8 +22,8 @@ type Journal interface {
 	// last appended record.
 	Compact(state []byte, seq event.Seq, hash string) error
 	// Undurable says what Drop would give up, with more, a batch that was refused;
-	// Last is 0 if nothing would.
-	Undurable(more ...event.Encoded) event.JournalGapData
+	// Last is 0 if nothing would. State is the size of the state for Drop, in bytes.
+	Undurable(state int64, more ...event.Encoded) event.JournalGapData
 	// Drop replaces all records that are not durable by the batch, which begins
 	// with a journal.gap made of Undurable, and starts the run log at the
 	// state after it (R10).

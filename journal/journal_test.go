@@ -362,7 +362,7 @@ func TestDropWithGap(t *testing.T) {
 	if !errors.Is(err, journal.ErrRunLogFull) || e.j.Pressure() < 0.75 {
 		t.Fatalf("%v, pressure %v", err, e.j.Pressure())
 	}
-	lost := e.j.Undurable()
+	lost := e.j.Undurable(0)
 	if lost.First != 11 || lost.Last != e.chain.Link.Seq || lost.Counts[event.AccessDenied] != int(lost.Last-10) {
 		t.Fatalf("Undurable = %+v", lost)
 	}

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -153,4 +154,37 @@ func TestGapOverRefusedBatch(t *testing.T) {
 	}
 	l.close()
 	mustHold(t, path, m.link, 2).close()
+}
+
+// A state that has outgrown the run log, without memory for a larger one, takes
+// its room from what the gap carries: Drop must not fail, or each next engine
+// would die of it too (R10).
+func TestGapLeavesRoomForTheState(t *testing.T) {
+	l, _ := mustCreate(t, MinRunLog)
+	defer l.close()
+	m, region := &maker{link: Origin()}, l.region
+	var recs []event.Encoded
+	for {
+		batch := []event.Encoded{m.add(event.CommandAcceptedData{Command: "0190aaaa-0000-7000-8000-00000000000a", Verb: "restart"})}
+		if err := l.append(batch); errors.Is(err, ErrRunLogFull) {
+			recs = append(recs, batch...)
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		recs = append(recs, batch...)
+	}
+	text := []byte(`[` + strings.Repeat(`"quoted",`, int(region*2/5)/9) + `""]`)
+	gap := gapOf(recs, l.keptRoom(int64(len(text))))
+	m.link = Link{Seq: gap.Last, Hash: gap.LastHash}
+	batch := []event.Encoded{m.add(gap)}
+	for part := range slices.Chunk(text, len(text)/2+1) {
+		batch = append(batch, m.add(event.StateBaseData{Part: len(batch), Parts: 2, Version: 1, Chunk: string(part)}))
+	}
+	if err := l.replace(Base{Link: m.link, Version: 1, State: text}, batch); err != nil {
+		t.Fatal(err)
+	}
+	if l.region != region || len(gap.Kept) > 0 && l.keptRoom(int64(len(text))) == 0 {
+		t.Errorf("a region of %d became one of %d; %d records are carried", region, l.region, len(gap.Kept))
+	}
 }

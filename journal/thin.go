@@ -25,15 +25,25 @@ func (j *Journal) NeedDrop() bool { return j.Pressure() >= 0.75 && j.log.roomToD
 // Append had no room for: first and last number, last hash, lives of crashing
 // services by service, counts by kind, and as it was what is worth keeping. Last is
 // 0 if nothing would. Why is left to the caller.
-func (j *Journal) Undurable(more ...event.Encoded) event.JournalGapData {
-	return j.q.undurable(j.log.keptRoom(), more)
+//
+// State is the size of the base that Drop will be given, in bytes: a state that
+// has outgrown the run log where there is no memory for a larger one takes its
+// room from what the gap carries, so that Drop does not fail for it.
+func (j *Journal) Undurable(state int64, more ...event.Encoded) event.JournalGapData {
+	return j.q.undurable(j.log.keptRoom(state), more)
 }
 
-// keptRoom is that room now, in bytes.
-func (l *runLog) keptRoom() int64 {
+// gapRoom is what a gap takes beside the records that it carries: counts and
+// lives by name of the usual number of services.
+const gapRoom = 32 << 10
+
+// keptRoom is that room now, in bytes, in a region that begins with a base of
+// this size. State.base records follow the gap, in which each quotation mark of
+// the state takes two bytes.
+func (l *runLog) keptRoom(state int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return min(l.region/keptPart, keptMost)
+	return max(0, min(l.region/keptPart, keptMost, l.region-state-state/3*4-gapRoom))
 }
 
 // gapOf makes what a gap record says of these records (R10): they are the whole

@@ -59,8 +59,8 @@ func (p journalPort) Pressure() executor.Pressure {
 	return executor.Pressure{Base: p.j.NeedBase(), Compact: p.j.NeedCompact(), Full: p.j.NeedDrop()}
 }
 
-func (p journalPort) Undurable(more ...event.Encoded) event.JournalGapData {
-	return p.j.Undurable(more...)
+func (p journalPort) Undurable(state int64, more ...event.Encoded) event.JournalGapData {
+	return p.j.Undurable(state, more...)
 }
 
 func (p journalPort) Drop(batch []event.Encoded, state []byte, seq event.Seq, hash string) error {
