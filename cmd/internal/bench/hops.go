@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"supd/journal/blocks"
 	"supd/journal/event"
@@ -20,14 +23,16 @@ type respawn struct {
 // that records carry: each is drawn when the engine takes an input in hand. Only
 // the kill and the first instruction are measured from outside. All clocks are
 // CLOCK_BOOTTIME but that of the store, whose wall clock is moved by the
-// difference of the two in the record.
-func hops(bin string, services, samples int) (rows []row, err error) {
+// difference of the two in the record. hogs is how many loops keep processors busy
+// meanwhile.
+func hops(bin string, services, samples, hogs int) (rows []row, err error) {
 	s, err := start(bin, services)
 	if err != nil {
 		return nil, err
 	}
 	defer s.remove()
 	time.Sleep(settle)
+	defer hog(hogs)()
 	before := s.cpu()
 	killed, err := s.killOneByOne(services, samples)
 	used := (s.cpu() - before) / time.Duration(max(1, samples))
@@ -95,4 +100,23 @@ func (s *supd) lives() (map[int]life, error) {
 		}
 	}
 	return found, nil
+}
+
+// hog keeps n processors busy, each by a process of its own with the usual
+// priority, until the returned function is called.
+func hog(n int) (end func()) {
+	var all []*exec.Cmd
+	for range n {
+		c := exec.Command("/bin/sh", "-c", "while :; do :; done")
+		c.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL} // main has locked its thread
+		if c.Start() == nil {
+			all = append(all, c)
+		}
+	}
+	return func() {
+		for _, c := range all {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+	}
 }

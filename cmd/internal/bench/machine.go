@@ -33,7 +33,7 @@ func timings(what string, ts []time.Duration) row {
 	slices.Sort(ts)
 	n := len(ts)
 	r := row{what: what, median: ms(ts[n/2]), samples: fmt.Sprint(n)}
-	if n >= 1000 {
+	if n >= 300 {
 		r.spread = "p99 " + ms(ts[n*99/100]) + ", max " + ms(ts[n-1])
 	} else {
 		r.spread = "min " + ms(ts[0]) + ", max " + ms(ts[n-1])

@@ -25,6 +25,7 @@ func main() {
 	drawing := flag.String("growth", "", "only measure how costs grow with services and records, and draw it into this `file`")
 	only := flag.String("only", "", "take one of the measures alone: commits, hundred, one, twenty, storm, ticking or replays")
 	respawn := flag.Int("respawn", 0, "only measure what the time of a respawn is made of, with so many `services`")
+	hogs := flag.Int("hogs", 0, "keep so many `processors` busy while -respawn measures")
 	flag.Parse()
 	if *journal != "" {
 		n, err := bigjournal.Write(*journal, *records)
@@ -46,7 +47,7 @@ func main() {
 		measures = func(bin string) ([]row, error) { return grow(bin, *drawing, *scale, *records) }
 	}
 	if *respawn > 0 {
-		measures = func(bin string) ([]row, error) { return hops(bin, *respawn, 100) }
+		measures = func(bin string) ([]row, error) { return hops(bin, *respawn, 300, *hogs) }
 	}
 	rows, err := measures(*bin)
 	print(machine(), rows)
