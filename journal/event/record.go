@@ -86,6 +86,9 @@ type wire struct {
 	Data        json.RawMessage `json:"data"`
 }
 
+// envelopeRoom is enough for what is around nearly all records' data.
+const envelopeRoom = 640
+
 // Encode turns a record into its stored form. It returns an error for a
 // record without data, for data of another kind, and for one that is larger
 // than MaxRecordSize.
@@ -110,11 +113,7 @@ func Encode(r Record) (Encoded, error) {
 			return Encoded{}, fmt.Errorf("cannot encode record %d (%s): %w", r.Seq, r.Kind, err)
 		}
 	}
-	b, err := Marshal(wire{
-		SpecVersion: SpecVersion, ID: r.ID, Source: r.Source, Type: r.Kind.Type(), Subject: r.Subject,
-		Time: r.Time, Mono: r.Mono, Boot: r.Boot, Seq: r.Seq, Prev: r.Prev,
-		Cause: r.Cause, Actor: r.Actor, Data: data,
-	})
+	b, err := appendWire(make([]byte, 0, len(data)+envelopeRoom), &r, data)
 	if err != nil {
 		return Encoded{}, fmt.Errorf("cannot encode record %d (%s): %w", r.Seq, r.Kind, err)
 	}
