@@ -1,6 +1,9 @@
 package keeper
 
 import (
+	"maps"
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"supd/executor/keeper/wire"
@@ -32,10 +35,12 @@ func (k *keeper) attach(s *slot) {
 	}
 }
 
-// loggerStarted gives a new logger every pipe that is not drained (R7).
+// loggerStarted gives a new logger every pipe that is not drained (R7), those of
+// older instances first: ids are in order of time.
 func (k *keeper) loggerStarted() {
 	k.feed.attach, k.feed.told = nil, false
-	for _, s := range k.slots {
+	for _, id := range slices.Sorted(maps.Keys(k.slots)) {
+		s := k.slots[id]
 		for i := range s.pipes {
 			s.pipes[i].queued, s.pipes[i].attached = false, false
 		}

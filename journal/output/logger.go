@@ -310,7 +310,7 @@ func (l *Logger) attach(p *pipe) {
 		p.capacity = int64(n)
 	}
 	l.pipes[p.fd], l.sources[p.source()] = p, p
-	p.s.pipes++
+	p.s.pipes = append(p.s.pipes, p)
 	l.standby.add(p)
 	if err := l.poll(p.fd); err != nil {
 		// No memory or watches for it: keep it, and try like after a full disk.

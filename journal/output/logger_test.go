@@ -122,6 +122,36 @@ func TestTwoInstancesShareAStream(t *testing.T) {
 	}
 }
 
+// What a dead instance left comes before what its successor writes, also where a new
+// logger is given the successor's pipe first and the other one holds more than a turn.
+func TestDeadBeforeItsSuccessor(t *testing.T) {
+	b := newBench(t, t.TempDir(), Options{})
+	old, w1 := rawPipe(t)
+	if _, err := unix.FcntlInt(uintptr(old), unix.F_SETPIPE_SZ, pipeMax); err != nil {
+		t.Fatal(err)
+	}
+	left := strings.Repeat(strings.Repeat("x", 99)+"\n", pipeMax/128)
+	write(t, w1, left)
+	w1.Close()
+	next, w2 := rawPipe(t)
+	write(t, w2, "new one\n")
+	if err := b.do(func() { // one look finds both
+		for _, p := range []struct {
+			fd       int
+			instance string
+		}{{next, instB}, {old, instA}} {
+			id, err := parseInstance(p.instance)
+			if err != nil {
+				t.Error(err)
+			}
+			b.Logger.attach(&pipe{fd: p.fd, inode: uint64(p.fd), id: id, slot: -1, aside: aside{slot: -1}, instance: p.instance, s: b.stream("s", Stdout)})
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	waitText(t, b.dir, "s", Stdout, left+"new one\n")
+}
+
 func TestFinishDrainsWhatIsThere(t *testing.T) {
 	b := newBench(t, t.TempDir(), Options{Tick: 50 * time.Millisecond})
 	w := b.attach(t, "s", instA, Stdout, Settings{MaxSize: 4096, MaxFiles: 100})

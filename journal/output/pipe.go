@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,8 +108,30 @@ func (s *stream) take(p *pipe, budget int64) (moved int64, eof bool, err error) 
 	return moved, false, nil
 }
 
-// turn gives the pipe its share of a batch.
+// turn gives the pipe its share of a batch, behind what earlier instances of its
+// service have left: what a dead one wrote comes before what its successor writes.
 func (l *Logger) turn(p *pipe, budget int64) (moved int64) {
+	if len(p.s.pipes) > 1 {
+		l.elders(p)
+	}
+	return l.take(p, budget)
+}
+
+// elders moves what the pipes of earlier instances hold now; their ids are in order
+// of time. It is at most what fits into them, whoever writes on.
+func (l *Logger) elders(p *pipe) {
+	for _, q := range slices.Clone(p.s.pipes) {
+		if l.pipes[q.fd] != q || q.waiting || bytes.Compare(q.id[:], p.id[:]) >= 0 {
+			continue
+		}
+		if n, err := unix.IoctlGetInt(q.fd, unix.TIOCINQ); err == nil && n > 0 {
+			l.turn(q, int64(n))
+		}
+	}
+}
+
+// take moves up to budget bytes of one pipe, or counts what cannot be kept.
+func (l *Logger) take(p *pipe, budget int64) (moved int64) {
 	p.turns.Lock()
 	defer p.turns.Unlock()
 	s := p.s
@@ -213,8 +236,8 @@ func (l *Logger) detach(p *pipe) {
 	delete(l.pipes, p.fd)
 	delete(l.sources, p.source())
 	unix.Close(p.fd)
-	p.s.pipes--
-	if p.s.pipes == 0 {
+	p.s.pipes = slices.DeleteFunc(p.s.pipes, func(q *pipe) bool { return q == p })
+	if len(p.s.pipes) == 0 {
 		p.s.relieve()
 		p.s.release()
 	}

@@ -174,7 +174,7 @@ func (l *Logger) retire(streams []*stream) *stream {
 	var silent time.Time
 	for _, s := range streams {
 		st, err := os.Lstat(activePath(s.dir, s.name))
-		if err != nil || s.pipes > 0 || s.size == 0 || s.log != nil || !st.Mode().IsRegular() {
+		if err != nil || len(s.pipes) > 0 || s.size == 0 || s.log != nil || !st.Mode().IsRegular() {
 			continue
 		}
 		if pick == nil || st.ModTime().Before(silent) {

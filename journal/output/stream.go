@@ -39,7 +39,7 @@ type stream struct {
 	name    string
 	dir     string
 	set     Settings
-	pipes   int // attached
+	pipes   []*pipe // attached
 
 	log, idx *os.File // nil until the first byte, and in some troubles
 	n        uint64   // number of the active segment
