@@ -37,6 +37,13 @@ const templateLimit = time.Second
 
 // template returns one that nobody uses, a new one if there is none.
 func (s *spawner) template() (*template, error) {
+	if t := s.unused(); t != nil {
+		return t, nil
+	}
+	return s.newTemplate()
+}
+
+func (s *spawner) unused() *template {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n := len(s.idle); n > 0; n-- {
@@ -46,10 +53,10 @@ func (s *spawner) template() (*template, error) {
 		case <-t.ended: // killed by somebody
 			t.end()
 		default:
-			return t, nil
+			return t
 		}
 	}
-	return s.newTemplate()
+	return nil
 }
 
 // leave gives a template back.
@@ -63,15 +70,17 @@ func (s *spawner) leave(t *template) {
 // precedence given.
 func (s *spawner) retire(precedence []unix.SchedAttr) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, t := range s.idle {
+	idle := s.idle
+	s.idle, s.precedence = nil, precedence
+	s.mu.Unlock()
+	for _, t := range idle {
 		t.end()
 		<-t.ended
 	}
-	s.idle, s.precedence = nil, precedence
 }
 
-// newTemplate is called with mu locked.
+// newTemplate is called without mu: who forks holds children.forks when it gives its
+// template back, and the reaper may stand in line for it in between.
 func (s *spawner) newTemplate() (*template, error) {
 	var pair [2]int
 	err := s.spare(func() (err error) {
@@ -104,8 +113,11 @@ func (s *spawner) newTemplate() (*template, error) {
 		return nil, err
 	}
 	s.children.add(&child{pid: t.pid, dead: func(syscall.WaitStatus, *syscall.Rusage) { close(t.ended) }})
-	for i := range s.precedence {
-		if unix.SchedSetAttr(t.pid, &s.precedence[i], 0) == nil {
+	s.mu.Lock()
+	precedence := s.precedence
+	s.mu.Unlock()
+	for i := range precedence {
+		if unix.SchedSetAttr(t.pid, &precedence[i], 0) == nil {
 			break
 		}
 	}

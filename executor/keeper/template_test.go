@@ -3,9 +3,11 @@ package keeper
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,4 +95,60 @@ func TestTemplateShows(t *testing.T) {
 	}
 	must(t, s.client.Drop(i))
 	await[Dropped](s, i)
+}
+
+// TestTemplateWhileTheReaperWaits: who makes a template waits behind a reaper that
+// waits for who has forked; that one must be able to give its template back.
+func TestTemplateWhileTheReaperWaits(t *testing.T) {
+	c := newChildren()
+	s, err := newSpawner(c, &reserve{})
+	must(t, err)
+	c.forks.RLock() // somebody forks
+	reaper := make(chan struct{})
+	go func() {
+		defer close(reaper)
+		c.forks.Lock()
+		defer c.forks.Unlock()
+	}()
+	waitFor(t, "the reaper stands in line", func() bool {
+		if c.forks.TryRLock() {
+			c.forks.RUnlock()
+			return false
+		}
+		return true
+	})
+	made := make(chan *template, 1)
+	go func() {
+		n, err := s.template()
+		if err != nil {
+			t.Error(err)
+		}
+		made <- n
+	}()
+	waitFor(t, "somebody makes a template", func() bool {
+		if !s.mu.TryLock() {
+			return true // and holds the lock: what must not be
+		}
+		defer s.mu.Unlock()
+		buf := make([]byte, 1<<20)
+		return strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".newTemplate(")
+	})
+	left := make(chan struct{})
+	go func() { s.leave(&template{pidfd: -1, socket: -1, ended: make(chan struct{})}); close(left) }()
+	select {
+	case <-left:
+	case <-time.After(10 * time.Second):
+		t.Error("who has forked cannot give its template back, and the reaper waits for it")
+	}
+	c.forks.RUnlock()
+	<-reaper
+	n := <-made
+	if n == nil {
+		t.FailNow()
+	}
+	n.end()
+	pid, err := unix.Wait4(n.pid, nil, 0, nil)
+	if pid != n.pid {
+		t.Errorf("template %d: %v", n.pid, err)
+	}
 }
