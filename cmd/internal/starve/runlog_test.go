@@ -144,9 +144,14 @@ func TestRunLogFills(t *testing.T) {
 			starts[d.Instance] = true
 		}
 	}
-	for _, gap := range all.gaps {
+	for i, gap := range all.gaps {
+		// One that was stored late, after it had been given up like any other record, is
+		// counted by the next one too, which begins where it begins (R6, R10).
+		again := slices.ContainsFunc(all.gaps[i+1:], func(g event.JournalGapData) bool { return g.First <= gap.First && gap.Last <= g.Last })
 		for _, l := range gap.Loops {
-			counted += l.Cycles
+			if !again {
+				counted += l.Cycles
+			}
 		}
 		t.Logf("records %d to %d: %d carried, loops %+v, gone %v", gap.First, gap.Last, len(gap.Kept), gap.Loops, gap.Counts)
 	}
