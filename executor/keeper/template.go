@@ -116,8 +116,8 @@ func (s *spawner) newTemplate() (*template, error) {
 	s.mu.Lock()
 	precedence := s.precedence
 	s.mu.Unlock()
-	for i := range precedence {
-		if unix.SchedSetAttr(t.pid, &precedence[i], 0) == nil {
+	for _, attr := range precedence { // a copy: the call writes to it
+		if unix.SchedSetAttr(t.pid, &attr, 0) == nil {
 			break
 		}
 	}
