@@ -84,7 +84,7 @@ func engineMain(safe bool) int {
 	}
 	log := newLog(a, modeEngine)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE) // the keeper is told and tells us
-	debug.SetGCPercent(launchHeap)
+	debug.SetGCPercent(smallHeap)
 	calmMonitor()
 	limitMemory(engineMemory)
 	keeper.Prefer()

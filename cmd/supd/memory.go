@@ -24,11 +24,6 @@ const (
 // collected, in percent: a small heap beats a fast collector here.
 const smallHeap = 50
 
-// launchHeap is the same of an engine from its start until it rests (see tidy): while
-// a thousand services are started, collecting what little is thrown away would take a
-// tenth of its time.
-const launchHeap = 200
-
 // limitMemory sets the limit unless the environment has set one (GOMEMLIMIT).
 func limitMemory(bytes int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -52,7 +51,6 @@ func (t *tidy) moved(seq event.Seq) {
 // nothing happens.
 func (e *engine) rest() {
 	e.journal.Rest()
-	debug.SetGCPercent(smallHeap)
 	giveBack()
 	_ = e.loop.View(context.Background(), func(*projector.State, event.Seq) { e.tellLogger(true) })
 }
